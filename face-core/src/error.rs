@@ -1,0 +1,238 @@
+//! The one error type of the crate.
+
+use std::path::PathBuf;
+
+/// What every fallible function of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, with what was expected, what was found, and where.
+///
+/// Each message is a full sentence for a person; the fields are for programs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, as a verb: `read`, `create`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+
+    /// The bytes are no picture that can be decoded: empty, truncated, damaged or of an unknown format.
+    #[error("{origin} is not a readable picture: {reason}")]
+    ImageDecode {
+        /// The path, or `bytes in memory`.
+        origin: String,
+        /// What the decoder said.
+        reason: String,
+    },
+
+    /// The picture claims a size over the limits. Nothing was allocated for it.
+    #[error("{origin} claims {width} x {height} pixels, over the limit of {limit}; raise ImageLimits if you trust it")]
+    ImageTooLarge {
+        /// The path, or `bytes in memory`.
+        origin: String,
+        /// Claimed width in pixels.
+        width: u32,
+        /// Claimed height in pixels.
+        height: u32,
+        /// The limit that was passed, with its unit.
+        limit: String,
+    },
+
+    /// A pixel buffer does not fit the size, stride and format stated for it.
+    #[error("pixel buffer does not fit: {reason}")]
+    ImageBuffer {
+        /// Which of width, height, stride and length disagree, with their values.
+        reason: String,
+    },
+
+    /// A number that must be finite is NaN or infinite.
+    #[error("{what} holds a value that is not finite ({value}) at index {index}")]
+    NonFinite {
+        /// The vector, tensor or list.
+        what: String,
+        /// Position of the first such value, counted from 0 in memory order.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+
+    /// Landmarks from which no similarity transform can be estimated: they coincide, or lie on one line.
+    #[error("degenerate landmarks: {reason}")]
+    DegenerateLandmarks {
+        /// Which property is missing, with the measured value.
+        reason: String,
+    },
+
+    /// Landmarks of one scheme were given where another is needed.
+    #[error("landmarks of the scheme {actual} were given where {expected} is needed")]
+    LandmarkScheme {
+        /// What the stage needs.
+        expected: crate::LandmarkScheme,
+        /// What it was given.
+        actual: crate::LandmarkScheme,
+    },
+
+    /// The stage needs landmarks that its input does not carry.
+    #[error("{stage} needs landmarks, and the detection carries none: add an aligner that finds them")]
+    LandmarksMissing {
+        /// The stage that needs them.
+        stage: &'static str,
+    },
+
+    /// An embedder was given a crop that was normalized for another one.
+    #[error("the embedder needs crops normalized to {expected}, and was given one normalized to {actual}")]
+    CropMismatch {
+        /// What the embedder was made for.
+        expected: String,
+        /// What it was given.
+        actual: String,
+    },
+
+    /// A photo in which no face was found.
+    #[error("no face was found in {image}")]
+    NoFace {
+        /// The path, or a name for the picture.
+        image: String,
+    },
+
+    /// Embeddings of two spaces were compared: the number would mean nothing.
+    #[error("embeddings of different spaces cannot be compared:\n  {left}\n  {right}")]
+    SpaceMismatch {
+        /// The first space.
+        left: String,
+        /// The second space.
+        right: String,
+    },
+
+    /// A vector without direction or of the wrong length where an embedding is needed.
+    #[error("not an embedding of this space: {reason}")]
+    InvalidEmbedding {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// The embedding space has no threshold measured at that false-accept rate.
+    #[error("no threshold at a false-accept rate of {far:e} is known for {space}; known rates: {known}")]
+    ThresholdUnknown {
+        /// The space.
+        space: String,
+        /// The rate that was asked for.
+        far: f64,
+        /// The rates for which there is one.
+        known: String,
+    },
+
+    /// The model file is not in the cache.
+    #[error("the model {model} is not in {}: {cure}", path.display())]
+    ModelMissing {
+        /// Name in the catalogue.
+        model: String,
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What to do.
+        cure: String,
+    },
+
+    /// The file is there, but is not the file that the catalogue names: half-pulled, truncated or altered.
+    #[error("{} is damaged or altered: expected {expected}, found {actual}; {cure}", path.display())]
+    ModelCorrupt {
+        /// The file.
+        path: PathBuf,
+        /// Expected size or SHA-256.
+        expected: String,
+        /// Actual size or SHA-256.
+        actual: String,
+        /// What to do.
+        cure: String,
+    },
+
+    /// The file is whole, but no model that this stage can run: wrong inputs, outputs, sizes or format.
+    #[error("{model} cannot be used as {role}: expected {expected}, found {actual}")]
+    ModelInvalid {
+        /// Name or path of the model.
+        model: String,
+        /// What it was to be used as.
+        role: &'static str,
+        /// What the role needs.
+        expected: String,
+        /// What the file holds.
+        actual: String,
+    },
+
+    /// The network failed while it ran.
+    #[error("{model} failed while running: {reason}")]
+    Inference {
+        /// Name or path of the model.
+        model: String,
+        /// What the engine said.
+        reason: String,
+    },
+
+    /// No entry of the catalogue has this name.
+    #[error("the catalogue has no {kind} named \"{name}\"; it has: {known}")]
+    UnknownName {
+        /// `model`, `sample`, `template` ...
+        kind: &'static str,
+        /// The name that was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+
+    /// A model or sample could not be brought from its source.
+    #[error("cannot pull {name} from {source_name}: {reason}\n  {cure}")]
+    Pull {
+        /// Name in the catalogue.
+        name: String,
+        /// The package or address.
+        source_name: String,
+        /// What went wrong.
+        reason: String,
+        /// What to do.
+        cure: String,
+    },
+
+    /// A parameter outside its range.
+    #[error("{parameter} is {value}, and must be {expected}")]
+    InvalidParameter {
+        /// Its name.
+        parameter: &'static str,
+        /// The value that was given.
+        value: String,
+        /// The values it may take.
+        expected: String,
+    },
+
+    /// A text file (pairs, catalogue, preprocessing) that does not follow its format.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1; 0 when the line is not known.
+        line: usize,
+        /// What was expected there.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Makes an [`Error::Io`] in a `map_err`.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+/// Checks that every value is finite; the error says where the first other one is.
+pub(crate) fn ensure_finite(what: &str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NonFinite { what: what.to_owned(), index, value: values[index] }),
+    }
+}

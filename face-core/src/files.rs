@@ -1,0 +1,40 @@
+//! Files that appear whole or not at all.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Writes through a temporary file in the same folder that is then renamed.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".face-")
+        .permissions_of_a_new_file()
+        .tempfile_in(folder)
+        .map_err(Error::io("create a file in", folder))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|error| Error::io("rename to", path)(error.error))?;
+    Ok(())
+}
+
+/// Temporary files are private by default; what is renamed to its final name must be readable as any new file.
+trait PermissionsOfANewFile {
+    fn permissions_of_a_new_file(&mut self) -> &mut Self;
+}
+
+impl PermissionsOfANewFile for tempfile::Builder<'_, '_> {
+    fn permissions_of_a_new_file(&mut self) -> &mut Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            // The system takes the process's umask off this.
+            self.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        self
+    }
+}

@@ -1,0 +1,223 @@
+//! From files and bytes to upright RGB pixels.
+
+use std::io::Cursor;
+use std::path::Path;
+
+use image::{DynamicImage, ImageDecoder, ImageError, ImageReader};
+
+use crate::error::{Error, Result};
+
+use super::Image;
+use super::view::MAX_SIDE;
+
+/// How large a picture may claim to be before it is refused. Checked before pixels are allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageLimits {
+    /// Longest side in pixels. At most 1,048,576.
+    pub max_side: u32,
+    /// Width times height.
+    pub max_pixels: u64,
+    /// Bytes of an encoded file.
+    pub max_file_bytes: u64,
+}
+
+impl Default for ImageLimits {
+    /// Sides of 32,768 pixels, 134 megapixels (more than any current camera body takes in one shot), files of 512 MiB.
+    fn default() -> Self {
+        Self { max_side: 1 << 15, max_pixels: 1 << 27, max_file_bytes: 1 << 29 }
+    }
+}
+
+/// Room that a decoder may use beside the pixels themselves, in bytes.
+const DECODER_OVERHEAD: u64 = 64 << 20;
+/// Widest pixel that a decoder hands out: four channels of 32-bit floats.
+const MAX_BYTES_PER_PIXEL: u64 = 16;
+
+/// Reads a photo from a file with limits of one's own. See [`Image::open`].
+///
+/// # Errors
+/// [`Error::Io`], [`Error::ImageDecode`], [`Error::ImageTooLarge`].
+pub fn open(path: &Path, limits: &ImageLimits) -> Result<Image> {
+    let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
+    let origin = path.display().to_string();
+    if length > limits.max_file_bytes {
+        return Err(Error::ImageDecode {
+            origin,
+            reason: format!("the file has {length} bytes, over the limit of {}", limits.max_file_bytes),
+        });
+    }
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    decode_named(&bytes, limits, origin)
+}
+
+/// Reads a photo from bytes with limits of one's own. See [`Image::decode`].
+///
+/// # Errors
+/// [`Error::ImageDecode`], [`Error::ImageTooLarge`].
+pub fn decode(bytes: &[u8], limits: &ImageLimits) -> Result<Image> {
+    decode_named(bytes, limits, "bytes in memory".to_owned())
+}
+
+fn decode_named(bytes: &[u8], limits: &ImageLimits, origin: String) -> Result<Image> {
+    let unreadable = |reason: String| Error::ImageDecode { origin: origin.clone(), reason };
+    if bytes.is_empty() {
+        return Err(unreadable("it is empty".to_owned()));
+    }
+    let mut reader =
+        ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| unreadable(error.to_string()))?;
+    if reader.format().is_none() {
+        return Err(unreadable("its content is none of JPEG, PNG, WebP, BMP, GIF, TIFF".to_owned()));
+    }
+    let mut decoder_limits = image::Limits::no_limits();
+    decoder_limits.max_alloc =
+        Some(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL).saturating_add(DECODER_OVERHEAD));
+    reader.limits(decoder_limits);
+
+    let mut decoder = reader.into_decoder().map_err(|error| unreadable(explain(error)))?;
+    let (width, height) = decoder.dimensions();
+    check_size(width, height, limits, &origin)?;
+    let orientation = decoder.orientation().map_err(|error| unreadable(explain(error)))?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| unreadable(explain(error)))?;
+    picture.apply_orientation(orientation);
+    let rgb = picture.into_rgb8();
+    let (width, height) = rgb.dimensions();
+    Image::from_raw(width, height, rgb.into_raw())
+}
+
+fn check_size(width: u32, height: u32, limits: &ImageLimits, origin: &str) -> Result<()> {
+    let max_side = limits.max_side.min(MAX_SIDE);
+    let limit = if width > max_side || height > max_side {
+        format!("{max_side} pixels a side")
+    } else if u64::from(width) * u64::from(height) > limits.max_pixels {
+        format!("{} pixels in all", limits.max_pixels)
+    } else {
+        return Ok(());
+    };
+    Err(Error::ImageTooLarge { origin: origin.to_owned(), width, height, limit })
+}
+
+fn explain(error: ImageError) -> String {
+    match error {
+        ImageError::IoError(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the file ends too early (truncated?)".to_owned()
+        }
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use image::{ExtendedColorType, ImageEncoder, ImageFormat};
+
+    /// A 3 x 2 picture whose pixels are all different.
+    fn picture() -> Vec<u8> {
+        (0..18).map(|i| i * 13).collect()
+    }
+
+    fn encode(format: ImageFormat, data: &[u8], color: ExtendedColorType) -> Vec<u8> {
+        let mut bytes = Cursor::new(Vec::new());
+        image::write_buffer_with_format(&mut bytes, data, 3, 2, color, format).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn lossless_formats_come_back_bit_for_bit() {
+        for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP] {
+            let image = Image::decode(&encode(format, &picture(), ExtendedColorType::Rgb8)).unwrap();
+            assert_eq!((image.width(), image.height(), image.as_raw()), (3, 2, picture().as_slice()), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn jpeg_and_gif_decode() {
+        let flat = [90_u8; 18];
+        for format in [ImageFormat::Jpeg, ImageFormat::Gif] {
+            let image = Image::decode(&encode(format, &flat, ExtendedColorType::Rgb8)).unwrap();
+            assert_eq!((image.width(), image.height()), (3, 2), "{format:?}");
+            assert!(image.as_raw().iter().all(|v| v.abs_diff(90) <= 4), "{format:?}");
+        }
+    }
+
+    #[test]
+    fn grey_alpha_and_sixteen_bits_become_rgb() {
+        let grey = encode(ImageFormat::Png, &[0, 50, 100, 150, 200, 250], ExtendedColorType::L8);
+        assert_eq!(Image::decode(&grey).unwrap().as_raw()[..6], [0, 0, 0, 50, 50, 50]);
+        let alpha: Vec<u8> = (0..6).flat_map(|i| [i, i + 1, i + 2, 128]).collect();
+        let alpha = encode(ImageFormat::Png, &alpha, ExtendedColorType::Rgba8);
+        assert_eq!(Image::decode(&alpha).unwrap().as_raw()[..6], [0, 1, 2, 1, 2, 3]);
+        let deep: Vec<u8> = (0..18_u16).flat_map(|i| (i * 257 * 13).to_ne_bytes()).collect();
+        let deep = encode(ImageFormat::Png, &deep, ExtendedColorType::Rgb16);
+        assert_eq!(Image::decode(&deep).unwrap().as_raw(), picture());
+    }
+
+    /// A minimal EXIF block with the orientation tag alone.
+    fn exif(orientation: u8) -> Vec<u8> {
+        let mut block = b"II*\0\x08\0\0\0".to_vec();
+        block.extend([1, 0, 0x12, 0x01, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0, 0, 0, 0, 0]);
+        block
+    }
+
+    #[test]
+    fn exif_orientation_is_applied() {
+        for (orientation, size, top_left) in
+            [(1, (3, 2), 0), (3, (3, 2), 5), (6, (2, 3), 3), (8, (2, 3), 2), (2, (3, 2), 2)]
+        {
+            let mut bytes = Vec::new();
+            let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+            encoder.set_exif_metadata(exif(orientation)).unwrap();
+            encoder.write_image(&picture(), 3, 2, ExtendedColorType::Rgb8).unwrap();
+            let image = Image::decode(&bytes).unwrap();
+            assert_eq!((image.width(), image.height()), size, "orientation {orientation}");
+            assert_eq!(image.as_raw()[..3], picture()[top_left * 3..][..3], "orientation {orientation}");
+        }
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let jpeg = {
+            let noise: Vec<u8> = (0..64 * 64 * 3_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            let mut bytes = Cursor::new(Vec::new());
+            image::write_buffer_with_format(&mut bytes, &noise, 64, 64, ExtendedColorType::Rgb8, ImageFormat::Jpeg)
+                .unwrap();
+            bytes.into_inner()
+        };
+        let png = encode(ImageFormat::Png, &picture(), ExtendedColorType::Rgb8);
+        let cases: [(&str, &[u8]); 5] = [
+            ("empty", &[]),
+            ("text", b"I am no picture at all, whatever my name says"),
+            ("half a JPEG", &jpeg[..jpeg.len() / 2]),
+            ("half a PNG", &png[..png.len() / 2]),
+            ("the head of a JPEG", &jpeg[..20]),
+        ];
+        for (name, bytes) in cases {
+            let result = Image::decode(bytes);
+            assert!(matches!(result, Err(Error::ImageDecode { .. })), "{name}: {result:?}");
+        }
+    }
+
+    #[test]
+    fn a_vast_claim_is_refused_before_it_is_believed() {
+        let mut png = encode(ImageFormat::Png, &picture(), ExtendedColorType::Rgb8);
+        png[16..20].copy_from_slice(&100_000_u32.to_be_bytes());
+        png[20..24].copy_from_slice(&100_000_u32.to_be_bytes());
+        let checksum = {
+            // CRC-32 of the IHDR chunk, so that the claim itself is well-formed.
+            let mut crc = u32::MAX;
+            for byte in &png[12..29] {
+                crc ^= u32::from(*byte);
+                for _ in 0..8 {
+                    crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+                }
+            }
+            !crc
+        };
+        png[29..33].copy_from_slice(&checksum.to_be_bytes());
+        let error = Image::decode(&png).unwrap_err();
+        assert!(matches!(error, Error::ImageTooLarge { width: 100_000, height: 100_000, .. }), "{error}");
+        let small = ImageLimits { max_pixels: 5, ..ImageLimits::default() };
+        let bytes = encode(ImageFormat::Png, &picture(), ExtendedColorType::Rgb8);
+        assert!(matches!(decode(&bytes, &small), Err(Error::ImageTooLarge { .. })));
+    }
+}

@@ -1,0 +1,18 @@
+//! Face recognition in pure Rust.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod error;
+mod files;
+pub mod geometry;
+pub mod image;
+mod matching;
+mod stage;
+
+pub use error::{Error, Result};
+pub use geometry::templates;
+pub use geometry::{BoundingBox, LandmarkScheme, Landmarks, Point, SimilarityTransform};
+pub use image::{Image, ImageLimits, ImageView, PixelFormat};
+pub use matching::{Threshold, Verification, verify};
+pub use stage::{
+    Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, Metric, Normalizer,
+};

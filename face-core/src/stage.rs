@@ -1,0 +1,382 @@
+//! The four stages as traits, and what they hand to one another.
+//!
+//! Every trait is object-safe, takes `&self` and is `Send + Sync`: one instance serves all threads of a program.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Result, ensure_finite};
+use crate::geometry::templates::Template;
+use crate::geometry::{BoundingBox, Landmarks, SimilarityTransform};
+use crate::image::{Image, ImageView};
+use crate::matching::Threshold;
+
+/// Stage 1: finds the faces of an image.
+pub trait FaceDetector: Send + Sync {
+    /// All faces, the most certain first. No face is an empty list, not an error.
+    ///
+    /// Boxes and landmarks are in pixels of `image`; see [`geometry`](crate::geometry) for the coordinates.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] when the network fails.
+    fn detect(&self, image: &ImageView<'_>) -> Result<Vec<Detection>>;
+}
+
+/// Stage 2: finds the landmarks of one detected face.
+pub trait Aligner: Send + Sync {
+    /// Five landmarks in pixels of `image`.
+    ///
+    /// # Errors
+    /// [`Error::LandmarksMissing`] when the aligner builds on landmarks that the detection does not carry.
+    fn align(&self, image: &ImageView<'_>, detection: &Detection) -> Result<Landmarks>;
+}
+
+/// Stage 3: brings a face to one shape and size.
+pub trait Normalizer: Send + Sync {
+    /// Cuts the face out of the image, turned and scaled so that its landmarks lie on the template.
+    ///
+    /// # Errors
+    /// [`Error::DegenerateLandmarks`], [`Error::NonFinite`], [`Error::LandmarkScheme`].
+    fn normalize(&self, image: &ImageView<'_>, landmarks: &Landmarks) -> Result<FaceCrop>;
+}
+
+/// Stage 4: turns a normalized face into a feature vector.
+pub trait Embedder: Send + Sync {
+    /// The embedding of one face.
+    ///
+    /// # Errors
+    /// [`Error::CropMismatch`] when the crop was made for another template; [`Error::Inference`].
+    fn embed(&self, crop: &FaceCrop) -> Result<Embedding>;
+
+    /// The crops that [`embed`](Self::embed) accepts: what the normalizer before it must make.
+    fn crop_spec(&self) -> &CropSpec;
+
+    /// The space in which the embeddings lie.
+    fn space(&self) -> &Arc<EmbeddingSpace>;
+}
+
+/// One face found in an image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Detection {
+    /// Where it is, in pixels of the image.
+    pub bounding_box: BoundingBox,
+    /// How certain the detector is, from 0 to 1.
+    pub score: f32,
+    /// Landmarks, where the detector finds them too.
+    pub landmarks: Option<Landmarks>,
+}
+
+/// What a normalizer makes of a face: one crop on a template, or several that differ in how tightly they are cut.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CropSpec {
+    /// Size of the crops and place of the landmarks.
+    pub template: Template,
+    /// One crop for each entry: 1.0 puts the landmarks on the template, 0.9 on the template shrunk to 0.9 about the
+    /// centre of the crop (more of the surroundings is seen), 1.1 the reverse. Never empty.
+    pub zooms: Vec<f32>,
+}
+
+impl CropSpec {
+    /// One crop, on the template as it is.
+    pub fn single(template: Template) -> Self {
+        Self { template, zooms: vec![1.0] }
+    }
+
+    /// Checks the zooms: one to eight of them, each from 0.25 to 4.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`].
+    pub fn validate(&self) -> Result<()> {
+        let valid = (1..=8).contains(&self.zooms.len()) && self.zooms.iter().all(|zoom| (0.25..=4.0).contains(zoom));
+        if valid {
+            return Ok(());
+        }
+        Err(Error::InvalidParameter {
+            parameter: "zooms",
+            value: format!("{:?}", self.zooms),
+            expected: "one to eight factors from 0.25 to 4".into(),
+        })
+    }
+}
+
+impl std::fmt::Display for CropSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Template { name, width, height, .. } = &self.template;
+        write!(f, "{name} {width}x{height} zooms {:?}", self.zooms)
+    }
+}
+
+/// A normalized face.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaceCrop {
+    /// What it was normalized to.
+    pub spec: CropSpec,
+    /// The crops, one for each of the spec's zooms, RGB, all of the template's size. What lay outside of the photo is
+    /// black.
+    pub views: Vec<Image>,
+    /// From pixels of the photo to pixels of the crop at zoom 1.
+    pub transform: SimilarityTransform,
+}
+
+impl FaceCrop {
+    /// A crop that was aligned by other means, ready for the embedder.
+    ///
+    /// # Errors
+    /// [`Error::CropMismatch`] when the picture does not have the template's size.
+    pub fn from_aligned(image: Image, template: Template) -> Result<Self> {
+        if (image.width(), image.height()) != (template.width, template.height) {
+            return Err(Error::CropMismatch {
+                expected: format!("{} ({}x{})", template.name, template.width, template.height),
+                actual: format!("a picture of {}x{}", image.width(), image.height()),
+            });
+        }
+        let transform = SimilarityTransform { a: 1.0, b: 0.0, tx: 0.0, ty: 0.0 };
+        Ok(Self { spec: CropSpec::single(template), views: vec![image], transform })
+    }
+}
+
+/// How two embeddings are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Metric {
+    /// Cosine of the angle between the vectors; embeddings are kept at unit length.
+    Cosine,
+    /// Euclidean distance of the vectors as the network gives them.
+    Euclidean,
+}
+
+/// What an embedding means: two vectors may be compared only when all of this agrees.
+///
+/// Thresholds belong to a space but are not part of its identity: measuring another one does not change the vectors.
+#[derive(Debug, Clone)]
+pub struct EmbeddingSpace {
+    /// Name of the model, for people.
+    pub model: String,
+    /// SHA-256 of the weights, in hexadecimal digits.
+    pub digest: String,
+    /// Number of values of an embedding.
+    pub dimension: usize,
+    /// How a photo becomes the network's input: crop, colour order, mean and scale, in words.
+    pub preprocessing: String,
+    /// Which crops are averaged into one embedding, in words.
+    pub averaging: String,
+    /// How two embeddings are compared.
+    pub metric: Metric,
+    /// Thresholds that were measured in this space.
+    pub thresholds: Vec<Threshold>,
+}
+
+impl EmbeddingSpace {
+    /// The identity of the space as one line of text. Equal spaces have equal ids, and the reverse.
+    pub fn id(&self) -> String {
+        let metric = match self.metric {
+            Metric::Cosine => "cosine",
+            Metric::Euclidean => "euclidean",
+        };
+        format!("{}@{}/{}/{}/{}/{metric}", self.model, self.digest, self.dimension, self.preprocessing, self.averaging)
+    }
+
+    /// The threshold that was measured at this false-accept rate.
+    ///
+    /// # Errors
+    /// [`Error::ThresholdUnknown`], which lists the rates there are.
+    pub fn threshold_at(&self, far: f64) -> Result<&Threshold> {
+        self.thresholds.iter().find(|t| (t.far / far - 1.0).abs() < 1e-9).ok_or_else(|| Error::ThresholdUnknown {
+            space: self.id(),
+            far,
+            known: match self.thresholds.as_slice() {
+                [] => "none; measure them with `face eval lfw`".to_owned(),
+                known => known.iter().map(|t| format!("{:e}", t.far)).collect::<Vec<_>>().join(", "),
+            },
+        })
+    }
+}
+
+impl PartialEq for EmbeddingSpace {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { model, digest, dimension, preprocessing, averaging, metric, thresholds: _ } = self;
+        *model == other.model
+            && *digest == other.digest
+            && *dimension == other.dimension
+            && *preprocessing == other.preprocessing
+            && *averaging == other.averaging
+            && *metric == other.metric
+    }
+}
+
+impl Eq for EmbeddingSpace {}
+
+impl std::fmt::Display for EmbeddingSpace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.id())
+    }
+}
+
+/// The feature vector of a face, with the space that gives it its meaning.
+///
+/// In a [cosine](Metric::Cosine) space the vector has unit length; in a [Euclidean](Metric::Euclidean) one it is as the
+/// network gave it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embedding {
+    vector: Vec<f32>,
+    space: Arc<EmbeddingSpace>,
+}
+
+impl Embedding {
+    /// An embedding from its values; in a cosine space they are scaled to unit length.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEmbedding`] for the wrong number of values or a vector without length;
+    /// [`Error::NonFinite`].
+    pub fn new(mut vector: Vec<f32>, space: Arc<EmbeddingSpace>) -> Result<Self> {
+        if vector.len() != space.dimension {
+            return Err(Error::InvalidEmbedding {
+                reason: format!("{} values, where {} has {}", vector.len(), space.model, space.dimension),
+            });
+        }
+        ensure_finite("embedding", &vector)?;
+        if space.metric == Metric::Cosine {
+            let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+            if length < MIN_LENGTH {
+                return Err(Error::InvalidEmbedding {
+                    reason: format!("its length is {length:e}: it has no direction"),
+                });
+            }
+            for value in &mut vector {
+                *value = (f64::from(*value) / length) as f32;
+            }
+        }
+        Ok(Self { vector, space })
+    }
+
+    /// The values.
+    pub fn vector(&self) -> &[f32] {
+        &self.vector
+    }
+
+    /// The values, without a copy.
+    pub fn into_vector(self) -> Vec<f32> {
+        self.vector
+    }
+
+    /// The space in which the embedding lies.
+    pub fn space(&self) -> &Arc<EmbeddingSpace> {
+        &self.space
+    }
+
+    /// How alike two faces are: greater is more alike, whatever the metric.
+    ///
+    /// Cosine: from -1 to 1. Euclidean: the distance with a minus sign, from minus infinity to 0.
+    ///
+    /// # Errors
+    /// [`Error::SpaceMismatch`], which names both spaces.
+    pub fn similarity(&self, other: &Self) -> Result<f32> {
+        if !Arc::ptr_eq(&self.space, &other.space) && self.space != other.space {
+            return Err(Error::SpaceMismatch { left: self.space.id(), right: other.space.id() });
+        }
+        let pairs = self.vector.iter().zip(&other.vector).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        Ok(match self.space.metric {
+            Metric::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0) as f32,
+            Metric::Euclidean => -pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt() as f32,
+        })
+    }
+}
+
+/// A vector shorter than this has no direction that single precision could hold.
+const MIN_LENGTH: f64 = 1e-12;
+
+// Boxed stages are stages, so that a pipeline can hold parts that are chosen at run time.
+impl<T: FaceDetector + ?Sized> FaceDetector for Box<T> {
+    fn detect(&self, image: &ImageView<'_>) -> Result<Vec<Detection>> {
+        (**self).detect(image)
+    }
+}
+
+impl<T: Aligner + ?Sized> Aligner for Box<T> {
+    fn align(&self, image: &ImageView<'_>, detection: &Detection) -> Result<Landmarks> {
+        (**self).align(image, detection)
+    }
+}
+
+impl<T: Normalizer + ?Sized> Normalizer for Box<T> {
+    fn normalize(&self, image: &ImageView<'_>, landmarks: &Landmarks) -> Result<FaceCrop> {
+        (**self).normalize(image, landmarks)
+    }
+}
+
+impl<T: Embedder + ?Sized> Embedder for Box<T> {
+    fn embed(&self, crop: &FaceCrop) -> Result<Embedding> {
+        (**self).embed(crop)
+    }
+
+    fn crop_spec(&self) -> &CropSpec {
+        (**self).crop_spec()
+    }
+
+    fn space(&self) -> &Arc<EmbeddingSpace> {
+        (**self).space()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn space(metric: Metric) -> Arc<EmbeddingSpace> {
+        Arc::new(EmbeddingSpace {
+            model: "toy".into(),
+            digest: "00".into(),
+            dimension: 2,
+            preprocessing: "none".into(),
+            averaging: "none".into(),
+            metric,
+            thresholds: vec![],
+        })
+    }
+
+    #[test]
+    fn similarity_grows_with_likeness_in_every_metric() {
+        for metric in [Metric::Cosine, Metric::Euclidean] {
+            let embedding = |x, y| Embedding::new(vec![x, y], space(metric)).unwrap();
+            let (a, near, far) = (embedding(1.0, 0.0), embedding(0.9, 0.1), embedding(-1.0, 0.2));
+            assert!(a.similarity(&near).unwrap() > a.similarity(&far).unwrap());
+            assert!(a.similarity(&a).unwrap() >= a.similarity(&near).unwrap());
+        }
+    }
+
+    #[test]
+    fn cosine_embeddings_have_unit_length_and_euclidean_ones_keep_theirs() {
+        let cosine = Embedding::new(vec![3.0, 4.0], space(Metric::Cosine)).unwrap();
+        assert_eq!(cosine.vector(), [0.6, 0.8]);
+        let euclidean = Embedding::new(vec![3.0, 4.0], space(Metric::Euclidean)).unwrap();
+        assert_eq!(euclidean.vector(), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn spaces_do_not_mix() {
+        let a = Embedding::new(vec![1.0, 0.0], space(Metric::Cosine)).unwrap();
+        let b = Embedding::new(vec![1.0, 0.0], space(Metric::Euclidean)).unwrap();
+        let error = a.similarity(&b).unwrap_err();
+        assert!(matches!(error, Error::SpaceMismatch { .. }));
+        let text = error.to_string();
+        assert!(text.contains("cosine") && text.contains("euclidean"), "{text}");
+    }
+
+    #[test]
+    fn impossible_vectors_are_refused() {
+        let new = |v: Vec<f32>| Embedding::new(v, space(Metric::Cosine));
+        assert!(matches!(new(vec![1.0]), Err(Error::InvalidEmbedding { .. })));
+        assert!(matches!(new(vec![0.0, 0.0]), Err(Error::InvalidEmbedding { .. })));
+        assert!(matches!(new(vec![0.0, f32::NAN]), Err(Error::NonFinite { index: 1, .. })));
+    }
+
+    #[test]
+    fn thresholds_are_no_part_of_the_identity() {
+        let mut with = (*space(Metric::Cosine)).clone();
+        with.thresholds.push(Threshold { similarity: 0.5, far: 1e-3, measured_on: "a test".into() });
+        assert_eq!(with, *space(Metric::Cosine));
+        assert_eq!(with.threshold_at(1e-3).unwrap().similarity, 0.5);
+        assert!(matches!(with.threshold_at(1e-4), Err(Error::ThresholdUnknown { .. })));
+    }
+}
