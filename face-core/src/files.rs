@@ -38,3 +38,9 @@ impl PermissionsOfANewFile for tempfile::Builder<'_, '_> {
         self
     }
 }
+
+/// SHA-256 in lower-case hexadecimal digits.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

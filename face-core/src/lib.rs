@@ -1,11 +1,16 @@
 //! Face recognition in pure Rust.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod detectors;
+pub mod embedders;
 mod error;
 mod files;
 pub mod geometry;
 pub mod image;
+pub mod inference;
 mod matching;
+pub mod normalizers;
+mod pipeline;
 mod stage;
 
 pub use error::{Error, Result};
@@ -13,6 +18,7 @@ pub use geometry::templates;
 pub use geometry::{BoundingBox, LandmarkScheme, Landmarks, Point, SimilarityTransform};
 pub use image::{Image, ImageLimits, ImageView, PixelFormat};
 pub use matching::{Threshold, Verification, verify};
+pub use pipeline::{Analysis, Face, FacePipeline};
 pub use stage::{
     Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, Metric, Normalizer,
 };

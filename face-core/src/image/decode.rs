@@ -63,6 +63,9 @@ fn decode_named(bytes: &[u8], limits: &ImageLimits, origin: String) -> Result<Im
     if bytes.is_empty() {
         return Err(unreadable("it is empty".to_owned()));
     }
+    if is_truncated_jpeg(bytes) {
+        return Err(unreadable("the JPEG has no end (truncated?)".to_owned()));
+    }
     let mut reader =
         ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| unreadable(error.to_string()))?;
     if reader.format().is_none() {
@@ -94,6 +97,29 @@ fn check_size(width: u32, height: u32, limits: &ImageLimits, origin: &str) -> Re
         return Ok(());
     };
     Err(Error::ImageTooLarge { origin: origin.to_owned(), width, height, limit })
+}
+
+/// Whether a JPEG lacks its end marker. Decoders fill what is missing with grey, and a face cut in two is no face.
+///
+/// The segments before the scan are skipped by their stated length, because a thumbnail in them has an end of its own.
+fn is_truncated_jpeg(bytes: &[u8]) -> bool {
+    const START_OF_SCAN: u8 = 0xDA;
+    const END_OF_IMAGE: [u8; 2] = [0xFF, 0xD9];
+    if !bytes.starts_with(&[0xFF, 0xD8]) {
+        return false;
+    }
+    let mut at = 2;
+    while let Some([0xFF, marker, rest @ ..]) = bytes.get(at..) {
+        match (*marker, rest) {
+            // Any number of fill bytes may stand before a marker.
+            (0xFF, _) => at += 1,
+            (START_OF_SCAN, scan) => return !scan.windows(2).any(|pair| pair == END_OF_IMAGE),
+            (_, [high, low, ..]) => at += 2 + usize::from(u16::from_be_bytes([*high, *low])),
+            _ => return true,
+        }
+    }
+    // Either the file ends before its scan, or it is damaged in a way that the decoder will name.
+    at >= bytes.len()
 }
 
 fn explain(error: ImageError) -> String {

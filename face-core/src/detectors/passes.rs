@@ -1,0 +1,287 @@
+//! What detectors share: pictures of any size, several scales, and the merging of what was found.
+
+use ndarray::{Array4, ArrayD};
+
+use crate::error::{Error, Result};
+use crate::geometry::{BoundingBox, Landmarks, Point};
+use crate::image::{Image, ImageView, shrink};
+use crate::inference::Model;
+use crate::stage::Detection;
+
+/// Settings of a detector.
+///
+/// # Small and large faces
+/// A network sees a range of face sizes. A photo is therefore looked at twice: once at its own size or shrunk to
+/// [`max_side`](Self::max_side), where small faces are found, and once shrunk to [`small_side`](Self::small_side), where
+/// faces that fill the picture come down to a size the network knows. What both find is merged by non-maximum
+/// suppression. The second pass costs as much as its share of pixels: at 320 beside 1024 about 10 % more time. It is
+/// left out where the photo is hardly larger than it, and `small_side: None` turns it off.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetectionParams {
+    /// Smallest score of a face that is reported, from 0 to 1.
+    pub score_threshold: f32,
+    /// Of two boxes that overlap by more than this intersection over union, only the better is kept; from 0 to 1.
+    pub nms_threshold: f32,
+    /// Shorter side of the smallest box that is reported, in pixels of the photo.
+    pub min_size: f32,
+    /// Most faces that are reported, the best first.
+    pub max_faces: usize,
+    /// Photos whose long side exceeds this are shrunk to it, in pixels. Time grows with its square; faces smaller than
+    /// about 10 pixels after shrinking are missed.
+    pub max_side: u32,
+    /// Long side of the pass for large faces, in pixels; `None` for one pass only.
+    pub small_side: Option<u32>,
+}
+
+impl DetectionParams {
+    /// Checks every setting.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`], which names the setting and its range.
+    pub fn validate(&self) -> Result<()> {
+        let check = |valid: bool, parameter: &'static str, value: String, expected: &str| {
+            if valid {
+                Ok(())
+            } else {
+                Err(Error::InvalidParameter { parameter, value, expected: expected.to_owned() })
+            }
+        };
+        let sides = SIDE_RANGE.start()..=SIDE_RANGE.end();
+        let (score, nms) = (self.score_threshold, self.nms_threshold);
+        check((0.0..=1.0).contains(&score), "score_threshold", score.to_string(), "from 0 to 1")?;
+        check((0.0..=1.0).contains(&nms), "nms_threshold", nms.to_string(), "from 0 to 1")?;
+        check(self.min_size >= 0.0, "min_size", self.min_size.to_string(), "0 or more pixels")?;
+        check(self.max_faces > 0, "max_faces", self.max_faces.to_string(), "at least 1")?;
+        let range = "from 32 to 8192 pixels";
+        check(sides.contains(&&self.max_side), "max_side", self.max_side.to_string(), range)?;
+        if let Some(side) = self.small_side {
+            check(sides.contains(&&side), "small_side", side.to_string(), range)?;
+        }
+        Ok(())
+    }
+}
+
+/// Networks see at least one cell of their coarsest grid, and at most what fits into some gigabytes.
+const SIDE_RANGE: std::ops::RangeInclusive<u32> = 32..=8192;
+/// Sides of a network's input are multiples of its coarsest stride.
+const INPUT_MULTIPLE: u32 = 32;
+/// The pass for large faces is left out where it would shrink by less than this.
+const MIN_SHRINK: f32 = 0.75;
+/// Candidates that non-maximum suppression looks at, the best first. More than a crowd has; bounds its time.
+const MAX_CANDIDATES: usize = 5000;
+
+/// Order of the channels in a network's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channels {
+    Rgb,
+    Bgr,
+}
+
+/// A network with its way of turning outputs into faces, in pixels of its input.
+pub(super) trait Decoder {
+    const CHANNELS: Channels;
+
+    /// The faces in the outputs for an input of that width, from a score upwards.
+    fn decode(&self, outputs: &[ArrayD<f32>], input_width: usize, min_score: f32) -> Result<Vec<Candidate>>;
+}
+
+/// A face in pixels of the network's input.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Candidate {
+    pub(super) bounding_box: BoundingBox,
+    pub(super) score: f32,
+    pub(super) points: [Point; 5],
+}
+
+/// Runs all passes over a photo and merges what they find.
+pub(super) fn detect<D: Decoder>(
+    image: &ImageView<'_>,
+    params: &DetectionParams,
+    model: &dyn Model,
+    decoder: &D,
+) -> Result<Vec<Detection>> {
+    let mut candidates = Vec::new();
+    let mut shrunk: Option<Image> = None;
+    for (width, height) in pass_sizes(image, params) {
+        // Later passes are smaller: they start from the picture that the pass before has shrunk.
+        if (width, height) != (image.width(), image.height()) {
+            let source = shrunk.as_ref().map_or(*image, Image::view);
+            shrunk = Some(shrink(&source, width, height)?);
+        }
+        let pass = shrunk.as_ref().map_or(*image, Image::view);
+        let input = network_input(&pass, D::CHANNELS);
+        let input_width = input.dim().3;
+        let found = decoder.decode(&model.run(input)?, input_width, params.score_threshold)?;
+        let scale_x = image.width() as f32 / width as f32;
+        let scale_y = image.height() as f32 / height as f32;
+        candidates.extend(found.into_iter().map(|candidate| candidate.scaled(scale_x, scale_y)));
+    }
+    let is_face = |c: &Candidate| {
+        c.is_finite() && c.bounding_box.width.min(c.bounding_box.height) >= params.min_size.max(f32::MIN_POSITIVE)
+    };
+    candidates.retain(is_face);
+    Ok(suppress(candidates, params).into_iter().map(Candidate::into_detection).collect())
+}
+
+/// Sizes to which the photo is brought, the largest first.
+fn pass_sizes(image: &ImageView<'_>, params: &DetectionParams) -> Vec<(u32, u32)> {
+    let (width, height) = (image.width(), image.height());
+    let fitted = |side: u32| {
+        let long = width.max(height);
+        if long <= side {
+            return (width, height);
+        }
+        let scaled = |length: u32| {
+            let exact = f64::from(length) * f64::from(side) / f64::from(long);
+            (exact.round() as u32).max(1)
+        };
+        (scaled(width), scaled(height))
+    };
+    let main = fitted(params.max_side);
+    let mut sizes = vec![main];
+    if let Some(side) = params.small_side
+        && (side as f32) < MIN_SHRINK * main.0.max(main.1) as f32
+    {
+        sizes.push(fitted(side));
+    }
+    sizes
+}
+
+/// The picture as `1 x 3 x H x W` values from 0 to 255, black to the right and below up to multiples of 32.
+fn network_input(image: &ImageView<'_>, channels: Channels) -> Array4<f32> {
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let padded = |side: u32| side.next_multiple_of(INPUT_MULTIPLE) as usize;
+    let (padded_width, padded_height) = (padded(image.width()), padded(image.height()));
+    let plane = padded_width * padded_height;
+    let mut data = vec![0.0_f32; 3 * plane];
+    let order = match channels {
+        Channels::Rgb => [0, 1, 2],
+        Channels::Bgr => [2, 1, 0],
+    };
+    let pixels = image.packed_rgb();
+    for (y, row) in pixels.chunks_exact(3 * width).enumerate().take(height) {
+        for (target, channel) in order.into_iter().enumerate() {
+            let start = target * plane + y * padded_width;
+            for (value, pixel) in data[start..start + width].iter_mut().zip(row.chunks_exact(3)) {
+                *value = f32::from(pixel[channel]);
+            }
+        }
+    }
+    let shape = (1, 3, padded_height, padded_width);
+    match Array4::from_shape_vec(shape, data) {
+        Ok(input) => input,
+        Err(error) => unreachable!("the buffer was made for this shape: {error}"),
+    }
+}
+
+impl Candidate {
+    /// From pixels of a shrunk picture to pixels of the photo; the borders of both coincide.
+    fn scaled(self, scale_x: f32, scale_y: f32) -> Self {
+        let map = |p: Point| Point::new((p.x + 0.5) * scale_x - 0.5, (p.y + 0.5) * scale_y - 0.5);
+        let corner = map(Point::new(self.bounding_box.x, self.bounding_box.y));
+        let (width, height) = (self.bounding_box.width * scale_x, self.bounding_box.height * scale_y);
+        Self {
+            bounding_box: BoundingBox::new(corner.x, corner.y, width, height),
+            score: self.score,
+            points: self.points.map(map),
+        }
+    }
+
+    fn is_finite(&self) -> bool {
+        let BoundingBox { x, y, width, height } = self.bounding_box;
+        [x, y, width, height, self.score].iter().all(|v| v.is_finite())
+            && self.points.iter().all(|p| p.x.is_finite() && p.y.is_finite())
+    }
+
+    fn into_detection(self) -> Detection {
+        Detection {
+            bounding_box: self.bounding_box,
+            score: self.score.clamp(0.0, 1.0),
+            landmarks: Some(Landmarks::eyes_nose_mouth(self.points)),
+        }
+    }
+}
+
+/// Greedy non-maximum suppression: the best first, and whatever overlaps a better one is dropped.
+fn suppress(mut candidates: Vec<Candidate>, params: &DetectionParams) -> Vec<Candidate> {
+    // Ties fall to the order in which the passes found them: the sort is stable.
+    candidates.sort_by(|a, b| b.score.total_cmp(&a.score));
+    candidates.truncate(MAX_CANDIDATES);
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        if kept.len() == params.max_faces {
+            break;
+        }
+        let overlaps = |better: &Candidate| better.bounding_box.iou(&candidate.bounding_box) > params.nms_threshold;
+        if !kept.iter().any(overlaps) {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::detectors::CenterFace;
+    use crate::image::PixelFormat;
+
+    fn candidate(x: f32, size: f32, score: f32) -> Candidate {
+        Candidate { bounding_box: BoundingBox::new(x, 0.0, size, size), score, points: [Point::new(x, 1.0); 5] }
+    }
+
+    #[test]
+    fn suppression_keeps_the_best_of_each_heap() {
+        let params = DetectionParams { max_faces: 2, ..CenterFace::default_params() };
+        let kept = suppress(
+            vec![
+                candidate(2.0, 10.0, 0.7),
+                candidate(0.0, 10.0, 0.9),
+                candidate(50.0, 10.0, 0.6),
+                candidate(90.0, 9.0, 0.55),
+            ],
+            &params,
+        );
+        assert_eq!(kept.iter().map(|c| c.score).collect::<Vec<_>>(), [0.9, 0.6]);
+    }
+
+    #[test]
+    fn passes_bound_the_long_side_and_skip_what_is_not_worth_it() {
+        let params = DetectionParams { max_side: 1024, small_side: Some(320), ..CenterFace::default_params() };
+        let bytes = vec![0; 4000 * 3000];
+        let sizes = |w: usize, h: usize| {
+            pass_sizes(&ImageView::new(&bytes[..w * h], w as u32, h as u32, PixelFormat::Gray8).unwrap(), &params)
+        };
+        assert_eq!(sizes(4000, 3000), [(1024, 768), (320, 240)]);
+        assert_eq!(sizes(640, 480), [(640, 480), (320, 240)]);
+        assert_eq!(sizes(400, 300), [(400, 300)]);
+        assert_eq!(sizes(1, 1), [(1, 1)]);
+        assert_eq!(sizes(4000, 1), [(1024, 1), (320, 1)]);
+    }
+
+    #[test]
+    fn input_is_planar_and_padded_with_black() {
+        let view_bytes = [1, 2, 3, 4, 5, 6];
+        let view = ImageView::new(&view_bytes, 2, 1, PixelFormat::Rgb8).unwrap();
+        let input = network_input(&view, Channels::Bgr);
+        assert_eq!(input.dim(), (1, 3, 32, 32));
+        assert_eq!((input[(0, 0, 0, 0)], input[(0, 2, 0, 1)]), (3.0, 4.0));
+        assert_eq!(input.sum(), 21.0);
+    }
+
+    #[test]
+    fn settings_out_of_range_are_refused() {
+        let good = CenterFace::default_params();
+        for bad in [
+            DetectionParams { score_threshold: f32::NAN, ..good.clone() },
+            DetectionParams { nms_threshold: 1.5, ..good.clone() },
+            DetectionParams { min_size: -1.0, ..good.clone() },
+            DetectionParams { max_faces: 0, ..good.clone() },
+            DetectionParams { max_side: 0, ..good.clone() },
+            DetectionParams { small_side: Some(1 << 30), ..good.clone() },
+        ] {
+            assert!(matches!(bad.validate(), Err(Error::InvalidParameter { .. })), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Embedders.
+
+mod onnx;
+
+pub use onnx::{ColorOrder, EmbedderSpec, OnnxEmbedder, TensorLayout};

@@ -1,0 +1,66 @@
+//! The seam to the engine that runs the networks.
+//!
+//! The rest of the crate knows [`Model`] alone, so that other engines, and fakes in tests, fit behind it.
+
+mod tract;
+
+use ndarray::{Array4, ArrayD};
+
+use crate::error::{Error, Result};
+
+pub use self::tract::TractModel;
+
+/// A network with one image-like input.
+pub trait Model: Send + Sync {
+    /// What the file declares about itself.
+    fn signature(&self) -> &ModelSignature;
+
+    /// Runs the network. Many threads may call at once; none waits for another.
+    ///
+    /// The input's axes are those of the network, as `NCHW` or `NHWC`; the outputs come in the file's order.
+    ///
+    /// # Errors
+    /// [`Error::Inference`] when the network cannot take this input.
+    fn run(&self, input: Array4<f32>) -> Result<Vec<ArrayD<f32>>>;
+}
+
+/// Name, inputs and outputs of a network, as its file declares them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelSignature {
+    /// Name or path of the model, for messages.
+    pub name: String,
+    /// The inputs that a caller must give.
+    pub inputs: Vec<TensorInfo>,
+    /// The outputs.
+    pub outputs: Vec<TensorInfo>,
+}
+
+/// Declared name and shape of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Its name in the graph.
+    pub name: String,
+    /// Its sides; `None` where the file leaves one open.
+    pub shape: Vec<Option<usize>>,
+}
+
+impl std::fmt::Display for TensorInfo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sides: Vec<String> =
+            self.shape.iter().map(|side| side.map_or_else(|| "?".to_owned(), |n| n.to_string())).collect();
+        write!(f, "{}[{}]", self.name, sides.join("x"))
+    }
+}
+
+impl ModelSignature {
+    /// One line for error messages.
+    pub(crate) fn describe(&self) -> String {
+        let list = |tensors: &[TensorInfo]| tensors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        format!("inputs {}; outputs {}", list(&self.inputs), list(&self.outputs))
+    }
+
+    /// The error for a model that cannot play a role.
+    pub(crate) fn unfit(&self, role: &'static str, expected: impl Into<String>) -> Error {
+        Error::ModelInvalid { model: self.name.clone(), role, expected: expected.into(), actual: self.describe() }
+    }
+}
