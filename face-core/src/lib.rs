@@ -2,8 +2,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod detectors;
+#[cfg(feature = "draw")]
+mod draw;
 pub mod embedders;
 mod error;
+pub mod eval;
 mod files;
 pub mod geometry;
 pub mod image;
@@ -13,6 +16,8 @@ pub mod normalizers;
 mod pipeline;
 mod stage;
 
+#[cfg(feature = "draw")]
+pub use draw::draw_detections;
 pub use error::{Error, Result};
 pub use geometry::templates;
 pub use geometry::{BoundingBox, LandmarkScheme, Landmarks, Point, SimilarityTransform};

@@ -1,0 +1,119 @@
+//! Detections drawn into a picture (feature `draw`).
+
+use ab_glyph::{FontRef, PxScale};
+use image::{Rgb, RgbImage};
+use imageproc::drawing;
+use imageproc::rect::Rect;
+
+use crate::error::{Error, Result};
+use crate::geometry::{BoundingBox, Point};
+use crate::image::{Image, ImageView};
+use crate::stage::Detection;
+
+const BOX_COLOR: Rgb<u8> = Rgb([0, 220, 90]);
+const TEXT_COLOR: Rgb<u8> = Rgb([0, 0, 0]);
+/// One colour for each landmark, in the order of the scheme, so that swapped points can be seen.
+const POINT_COLORS: [Rgb<u8>; 5] =
+    [Rgb([255, 70, 70]), Rgb([70, 130, 255]), Rgb([255, 220, 0]), Rgb([255, 70, 255]), Rgb([0, 235, 235])];
+
+/// A copy of the picture with the box, the score and the landmarks of every detection.
+///
+/// # Errors
+/// [`Error::NonFinite`] for coordinates that are no numbers.
+pub fn draw_detections(image: &ImageView<'_>, detections: &[Detection]) -> Result<Image> {
+    let (width, height) = (image.width(), image.height());
+    let pixels = image.to_image().into_raw();
+    let Some(mut canvas) = RgbImage::from_raw(width, height, pixels) else {
+        unreachable!("an image always fits its own size")
+    };
+    for detection in detections {
+        let BoundingBox { x, y, width, height } = detection.bounding_box;
+        crate::error::ensure_finite("a bounding box", &[x, y, width, height])?;
+        draw_one(&mut canvas, detection)?;
+    }
+    Image::from_raw(width, height, canvas.into_raw())
+}
+
+fn draw_one(canvas: &mut RgbImage, detection: &Detection) -> Result<()> {
+    let limit = |value: f32, side: u32| value.round().clamp(-1.0, side as f32) as i32;
+    let (width, height) = canvas.dimensions();
+    let area = detection.bounding_box;
+    let (left, top) = (limit(area.x, width), limit(area.y, height));
+    let (right, bottom) = (limit(area.right(), width), limit(area.bottom(), height));
+    // Lines that can be seen when the whole picture is looked at, and that do not hide a small face.
+    let line = (width.max(height) / 500).clamp(1, 12).min((area.width as u32 / 24).max(1)) as i32;
+    for inset in 0..line {
+        let (w, h) = (right - left - 2 * inset, bottom - top - 2 * inset);
+        if w > 0 && h > 0 {
+            let rect = Rect::at(left + inset, top + inset).of_size(w as u32, h as u32);
+            drawing::draw_hollow_rect_mut(canvas, rect, BOX_COLOR);
+        }
+    }
+    if let Some(landmarks) = detection.landmarks {
+        landmarks.validate().or_else(|error| match error {
+            // A flat set of points can be drawn all the same.
+            Error::DegenerateLandmarks { .. } => Ok(()),
+            other => Err(other),
+        })?;
+        let radius = ((area.width / 45.0) as i32).clamp(1, 14);
+        for (Point { x, y }, color) in landmarks.points.into_iter().zip(POINT_COLORS) {
+            if x > -20.0 && y > -20.0 && x < width as f32 + 20.0 && y < height as f32 + 20.0 {
+                drawing::draw_filled_circle_mut(canvas, (x.round() as i32, y.round() as i32), radius, color);
+            }
+        }
+    }
+    draw_label(canvas, left, top, area.width, &format!("{:.2}", detection.score));
+    Ok(())
+}
+
+/// The score on a patch above the box, or inside it where there is no room above.
+fn draw_label(canvas: &mut RgbImage, left: i32, top: i32, face_width: f32, text: &str) {
+    let Ok(font) = FontRef::try_from_slice(dejavu::sans::regular()) else { return };
+    let scale = PxScale::from((face_width / 6.0).clamp(11.0, 48.0));
+    let (text_width, text_height) = drawing::text_size(scale, &font, text);
+    let patch = (text_width + 4, text_height + 6);
+    let y = if top > patch.1 as i32 { top - patch.1 as i32 } else { top.max(0) };
+    let x = left.max(0).min(canvas.width() as i32 - patch.0 as i32).max(0);
+    drawing::draw_filled_rect_mut(canvas, Rect::at(x, y).of_size(patch.0, patch.1), BOX_COLOR);
+    drawing::draw_text_mut(canvas, TEXT_COLOR, x + 2, y + 1, scale, &font, text);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::geometry::Landmarks;
+
+    fn detection(x: f32, size: f32) -> Detection {
+        let points = [(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8)];
+        let points = points.map(|(u, v)| Point::new(x + u * size, 10.0 + v * size));
+        let bounding_box = BoundingBox::new(x, 10.0, size, size);
+        Detection { bounding_box, score: 0.987, landmarks: Some(Landmarks::eyes_nose_mouth(points)) }
+    }
+
+    #[test]
+    fn boxes_and_points_are_where_they_belong() {
+        let image = Image::from_raw(200, 150, vec![20; 200 * 150 * 3]).unwrap();
+        let drawn = draw_detections(&image.view(), &[detection(60.0, 80.0)]).unwrap();
+        assert_eq!(drawn.view().rgb(60, 50), BOX_COLOR.0);
+        for (k, point) in detection(60.0, 80.0).landmarks.unwrap().points.into_iter().enumerate() {
+            assert_eq!(drawn.view().rgb(point.x as u32, point.y as u32), POINT_COLORS[k].0);
+        }
+        assert_eq!(drawn.view().rgb(5, 5), [20; 3]);
+    }
+
+    #[test]
+    fn faces_over_the_border_and_tiny_pictures_are_drawn_without_harm() {
+        for (width, height) in [(1, 1), (3, 200), (40, 40)] {
+            let image = Image::from_raw(width, height, vec![0; (width * height * 3) as usize]).unwrap();
+            for x in [-500.0, -3.0, 0.0, 39.0, 1e9] {
+                for size in [0.0, 1.0, 30.0, 1e6] {
+                    draw_detections(&image.view(), &[detection(x, size)]).unwrap();
+                }
+            }
+            let mut broken = detection(0.0, 10.0);
+            broken.bounding_box.width = f32::NAN;
+            assert!(matches!(draw_detections(&image.view(), &[broken]), Err(Error::NonFinite { .. })));
+        }
+    }
+}
