@@ -1,6 +1,7 @@
 //! Face recognition in pure Rust.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod aligners;
 pub mod detectors;
 #[cfg(feature = "draw")]
 mod draw;
@@ -12,6 +13,7 @@ pub mod geometry;
 pub mod image;
 pub mod inference;
 mod matching;
+pub mod models;
 pub mod normalizers;
 mod pipeline;
 mod stage;
