@@ -7,7 +7,7 @@ use imageproc::rect::Rect;
 
 use crate::error::{Error, Result};
 use crate::geometry::{BoundingBox, Point};
-use crate::image::{Image, ImageView};
+use crate::image::{Image, ImageView, MAX_SIDE, shrink};
 use crate::stage::Detection;
 
 const BOX_COLOR: Rgb<u8> = Rgb([0, 220, 90]);
@@ -30,6 +30,41 @@ pub fn draw_detections(image: &ImageView<'_>, detections: &[Detection]) -> Resul
         let BoundingBox { x, y, width, height } = detection.bounding_box;
         crate::error::ensure_finite("a bounding box", &[x, y, width, height])?;
         draw_one(&mut canvas, detection)?;
+    }
+    Image::from_raw(width, height, canvas.into_raw())
+}
+
+/// Pictures in a row from the left, all brought to one height.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] for no picture at all or a height of 0; [`Error::ImageBuffer`] when the row would be too
+/// wide for an image.
+pub fn side_by_side(pictures: &[Image], height: u32) -> Result<Image> {
+    if pictures.is_empty() || height == 0 {
+        return Err(Error::InvalidParameter {
+            parameter: "pictures",
+            value: format!("{} of them at a height of {height}", pictures.len()),
+            expected: "at least one, and at least one pixel high".into(),
+        });
+    }
+    let scaled_width = |picture: &Image| {
+        let exact = u64::from(picture.width()) * u64::from(height) / u64::from(picture.height());
+        u32::try_from(exact.max(1)).unwrap_or(u32::MAX)
+    };
+    let too_wide = |width: u64| Error::ImageBuffer { reason: format!("a row of pictures {width} pixels wide") };
+    let total: u64 = pictures.iter().map(|picture| u64::from(scaled_width(picture))).sum();
+    let width = u32::try_from(total).ok().filter(|width| *width <= MAX_SIDE).ok_or_else(|| too_wide(total))?;
+    let mut canvas = RgbImage::new(width, height);
+    let mut left = 0;
+    for picture in pictures {
+        let scaled = shrink(&picture.view(), scaled_width(picture), height)?;
+        for y in 0..height {
+            let row = scaled.view().row(y);
+            for (x, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
+                canvas.put_pixel(left + x as u32, y, Rgb(*pixel));
+            }
+        }
+        left += scaled.width();
     }
     Image::from_raw(width, height, canvas.into_raw())
 }

@@ -5,6 +5,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// Beginning of the names of files that are not whole yet.
+pub(crate) const TEMPORARY_PREFIX: &str = ".face-";
+
 /// Writes through a temporary file in the same folder that is then renamed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = match path.parent() {
@@ -12,7 +15,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
         _ => Path::new("."),
     };
     let mut file = tempfile::Builder::new()
-        .prefix(".face-")
+        .prefix(TEMPORARY_PREFIX)
         .permissions_of_a_new_file()
         .tempfile_in(folder)
         .map_err(Error::io("create a file in", folder))?;

@@ -86,11 +86,13 @@ impl BoundingBox {
 /// Which five places of a face a set of [`Landmarks`] names, and in which order.
 ///
 /// "Image-left" is what a viewer of the photo sees on the left; in an unmirrored photo that is the person's right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum LandmarkScheme {
     /// Image-left eye centre, image-right eye centre, nose tip, image-left mouth corner, image-right mouth corner:
     /// the order of CenterFace, YuNet, RetinaFace, SCRFD and of the ArcFace template.
+    #[default]
     EyesNoseMouth,
     /// Image-right eye, outer corner and inner corner; image-left eye, outer corner and inner corner; the point where
     /// nose and upper lip meet: the order of dlib's 5-point shape predictor.

@@ -1,10 +1,15 @@
 //! The four stages in a row.
 
+mod open;
+
+pub use open::{ModelSource, PipelineParams, open_detector, open_embedder};
+
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::geometry::Landmarks;
 use crate::image::ImageView;
+
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
 
 /// Chains a detector, an aligner, a normalizer and an embedder. One pipeline serves all threads.
@@ -45,10 +50,8 @@ pub struct Analysis {
 
 impl Analysis {
     /// The face with the largest box.
-    pub fn into_largest(self) -> Option<Face> {
-        self.faces
-            .into_iter()
-            .max_by(|a, b| a.detection.bounding_box.area().total_cmp(&b.detection.bounding_box.area()))
+    pub fn largest(&self) -> Option<&Face> {
+        self.faces.iter().max_by(|a, b| a.detection.bounding_box.area().total_cmp(&b.detection.bounding_box.area()))
     }
 }
 

@@ -11,7 +11,8 @@ pub struct DetectorLandmarks;
 
 impl Aligner for DetectorLandmarks {
     fn align(&self, _image: &ImageView<'_>, detection: &Detection) -> Result<Landmarks> {
-        let landmarks = detection.landmarks.ok_or(Error::LandmarksMissing { stage: "the aligner DetectorLandmarks" })?;
+        let landmarks =
+            detection.landmarks.ok_or(Error::LandmarksMissing { stage: "the aligner DetectorLandmarks" })?;
         landmarks.validate()?;
         Ok(landmarks)
     }

@@ -26,7 +26,7 @@ pub struct DlibFivePointParams {
 
 impl Default for DlibFivePointParams {
     fn default() -> Self {
-        Self { side_per_spread: 3.0, rise: 0.0, side_per_box_width: 1.2 }
+        Self { side_per_spread: 4.0, rise: 0.03, side_per_box_width: 1.12 }
     }
 }
 

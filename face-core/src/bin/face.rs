@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The command `face`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    face_core::cli::main()
+}

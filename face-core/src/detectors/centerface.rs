@@ -29,17 +29,8 @@ const STRIDE: f32 = 4.0;
 const OUTPUT_CHANNELS: [usize; 4] = [1, 2, 2, 10];
 
 impl CenterFace {
-    /// Settings that suit most photos: score 0.5, overlap 0.3, long sides of 1024 and 320.
-    pub fn default_params() -> DetectionParams {
-        DetectionParams {
-            score_threshold: 0.5,
-            nms_threshold: 0.3,
-            min_size: 0.0,
-            max_faces: 1000,
-            max_side: 1024,
-            small_side: Some(320),
-        }
-    }
+    /// Smallest score of a face when the settings name none. See `docs/detection.md` for what it finds and misses.
+    pub const DEFAULT_SCORE_THRESHOLD: f32 = 0.5;
 
     /// A detector from the bytes of `centerface.onnx`.
     ///
@@ -87,6 +78,7 @@ struct Maps;
 
 impl Decoder for Maps {
     const CHANNELS: Channels = Channels::Rgb;
+    const SCORE_THRESHOLD: f32 = CenterFace::DEFAULT_SCORE_THRESHOLD;
 
     fn decode(&self, outputs: &[ArrayD<f32>], _input_width: usize, min_score: f32) -> Result<Vec<Candidate>> {
         let mismatch = || Error::Inference {

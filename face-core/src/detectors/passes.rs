@@ -18,8 +18,9 @@ use crate::stage::Detection;
 /// left out where the photo is hardly larger than it, and `small_side: None` turns it off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectionParams {
-    /// Smallest score of a face that is reported, from 0 to 1.
-    pub score_threshold: f32,
+    /// Smallest score of a face that is reported, from 0 to 1; `None` for the detector's own: each network scores
+    /// differently.
+    pub score_threshold: Option<f32>,
     /// Of two boxes that overlap by more than this intersection over union, only the better is kept; from 0 to 1.
     pub nms_threshold: f32,
     /// Shorter side of the smallest box that is reported, in pixels of the photo.
@@ -31,6 +32,20 @@ pub struct DetectionParams {
     pub max_side: u32,
     /// Long side of the pass for large faces, in pixels; `None` for one pass only.
     pub small_side: Option<u32>,
+}
+
+impl Default for DetectionParams {
+    /// The detector's own score, overlap 0.3, no smallest size, 1000 faces, long sides of 1024 and 320.
+    fn default() -> Self {
+        Self {
+            score_threshold: None,
+            nms_threshold: 0.3,
+            min_size: 0.0,
+            max_faces: 1000,
+            max_side: 1024,
+            small_side: Some(320),
+        }
+    }
 }
 
 impl DetectionParams {
@@ -47,8 +62,10 @@ impl DetectionParams {
             }
         };
         let sides = SIDE_RANGE.start()..=SIDE_RANGE.end();
-        let (score, nms) = (self.score_threshold, self.nms_threshold);
-        check((0.0..=1.0).contains(&score), "score_threshold", score.to_string(), "from 0 to 1")?;
+        let nms = self.nms_threshold;
+        if let Some(score) = self.score_threshold {
+            check((0.0..=1.0).contains(&score), "score_threshold", score.to_string(), "from 0 to 1")?;
+        }
         check((0.0..=1.0).contains(&nms), "nms_threshold", nms.to_string(), "from 0 to 1")?;
         check(self.min_size >= 0.0, "min_size", self.min_size.to_string(), "0 or more pixels")?;
         check(self.max_faces > 0, "max_faces", self.max_faces.to_string(), "at least 1")?;
@@ -80,6 +97,8 @@ pub(super) enum Channels {
 /// A network with its way of turning outputs into faces, in pixels of its input.
 pub(super) trait Decoder {
     const CHANNELS: Channels;
+    /// Smallest score of a face when the settings name none.
+    const SCORE_THRESHOLD: f32;
 
     /// The faces in the outputs for an input of that width, from a score upwards.
     fn decode(&self, outputs: &[ArrayD<f32>], input_width: usize, min_score: f32) -> Result<Vec<Candidate>>;
@@ -100,6 +119,7 @@ pub(super) fn detect<D: Decoder>(
     model: &dyn Model,
     decoder: &D,
 ) -> Result<Vec<Detection>> {
+    let min_score = params.score_threshold.unwrap_or(D::SCORE_THRESHOLD);
     let mut candidates = Vec::new();
     let mut shrunk: Option<Image> = None;
     for (width, height) in pass_sizes(image, params) {
@@ -111,7 +131,7 @@ pub(super) fn detect<D: Decoder>(
         let pass = shrunk.as_ref().map_or(*image, Image::view);
         let input = network_input(&pass, D::CHANNELS);
         let input_width = input.dim().3;
-        let found = decoder.decode(&model.run(input)?, input_width, params.score_threshold)?;
+        let found = decoder.decode(&model.run(input)?, input_width, min_score)?;
         let scale_x = image.width() as f32 / width as f32;
         let scale_y = image.height() as f32 / height as f32;
         candidates.extend(found.into_iter().map(|candidate| candidate.scaled(scale_x, scale_y)));
@@ -224,7 +244,6 @@ fn suppress(mut candidates: Vec<Candidate>, params: &DetectionParams) -> Vec<Can
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::detectors::CenterFace;
     use crate::image::PixelFormat;
 
     fn candidate(x: f32, size: f32, score: f32) -> Candidate {
@@ -233,7 +252,7 @@ mod tests {
 
     #[test]
     fn suppression_keeps_the_best_of_each_heap() {
-        let params = DetectionParams { max_faces: 2, ..CenterFace::default_params() };
+        let params = DetectionParams { max_faces: 2, ..DetectionParams::default() };
         let kept = suppress(
             vec![
                 candidate(2.0, 10.0, 0.7),
@@ -248,7 +267,7 @@ mod tests {
 
     #[test]
     fn passes_bound_the_long_side_and_skip_what_is_not_worth_it() {
-        let params = DetectionParams { max_side: 1024, small_side: Some(320), ..CenterFace::default_params() };
+        let params = DetectionParams { max_side: 1024, small_side: Some(320), ..DetectionParams::default() };
         let bytes = vec![0; 4000 * 3000];
         let sizes = |w: usize, h: usize| {
             pass_sizes(&ImageView::new(&bytes[..w * h], w as u32, h as u32, PixelFormat::Gray8).unwrap(), &params)
@@ -272,9 +291,9 @@ mod tests {
 
     #[test]
     fn settings_out_of_range_are_refused() {
-        let good = CenterFace::default_params();
+        let good = DetectionParams::default();
         for bad in [
-            DetectionParams { score_threshold: f32::NAN, ..good.clone() },
+            DetectionParams { score_threshold: Some(f32::NAN), ..good.clone() },
             DetectionParams { nms_threshold: 1.5, ..good.clone() },
             DetectionParams { min_size: -1.0, ..good.clone() },
             DetectionParams { max_faces: 0, ..good.clone() },

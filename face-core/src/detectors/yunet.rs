@@ -24,19 +24,9 @@ pub struct YuNet {
 }
 
 impl YuNet {
-    /// Settings that suit most photos: score 0.7, overlap 0.3, long sides of 1024 and 320.
-    ///
-    /// OpenCV's own default score is 0.9, which misses many faces that are turned or small.
-    pub fn default_params() -> DetectionParams {
-        DetectionParams {
-            score_threshold: 0.7,
-            nms_threshold: 0.3,
-            min_size: 0.0,
-            max_faces: 1000,
-            max_side: 1024,
-            small_side: Some(320),
-        }
-    }
+    /// Smallest score of a face when the settings name none. OpenCV's own default is 0.9, which misses many faces that
+    /// are turned or small; see `docs/detection.md`.
+    pub const DEFAULT_SCORE_THRESHOLD: f32 = 0.7;
 
     /// A detector from the bytes of `face_detection_yunet_2023mar.onnx`.
     ///
@@ -106,6 +96,7 @@ impl Heads {
 
 impl Decoder for Heads {
     const CHANNELS: Channels = Channels::Bgr;
+    const SCORE_THRESHOLD: f32 = YuNet::DEFAULT_SCORE_THRESHOLD;
 
     fn decode(&self, outputs: &[ArrayD<f32>], input_width: usize, min_score: f32) -> Result<Vec<Candidate>> {
         let mut found = Vec::new();

@@ -1,5 +1,6 @@
-//! Embedders.
+//! Embedders: from a normalized face to a feature vector.
 
 mod onnx;
 
-pub use onnx::{ColorOrder, EmbedderSpec, OnnxEmbedder, TensorLayout};
+pub use crate::models::{ColorOrder, EmbedderSpec, TensorLayout};
+pub use onnx::OnnxEmbedder;

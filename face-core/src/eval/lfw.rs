@@ -11,6 +11,7 @@ use super::verification::{FoldAccuracy, OperatingPoint, PairScores};
 use crate::error::{Error, Result};
 use crate::geometry::Point;
 use crate::image::Image;
+use crate::matching::Threshold;
 use crate::pipeline::FacePipeline;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
 
@@ -120,8 +121,8 @@ pub struct LfwReport {
     pub pairs: usize,
     /// Accuracy over the folds, each at the threshold that is best on the others.
     pub accuracy: FoldAccuracy,
-    /// Operating points over all pairs, in the order of the settings.
-    pub points: Vec<(f64, OperatingPoint)>,
+    /// Operating points over all pairs, in the order of the settings; `None` for a rate that so few pairs cannot show.
+    pub points: Vec<(f64, Option<OperatingPoint>)>,
     /// Operating points over *all* pairs of photos of different people, not only the listed ones: millions of pairs,
     /// so that rates down to 1e-5 can be measured. The true-accept rate is that of the listed pairs.
     pub cross_points: Vec<(f64, OperatingPoint)>,
@@ -139,6 +140,26 @@ pub struct LfwReport {
     pub space: Arc<EmbeddingSpace>,
 }
 
+impl LfwReport {
+    /// The thresholds that follow, the loosest first, for an [`EmbedderSpec`](crate::embedders::EmbedderSpec): measured
+    /// over all pairs of photos of different people, or over the listed ones where there are too few photos.
+    pub fn thresholds(&self, set: &str) -> Vec<Threshold> {
+        let listed: Vec<_> = self.points.iter().filter_map(|(far, point)| Some((*far, (*point)?))).collect();
+        let (points, pairs) = if self.cross_points.is_empty() {
+            (&listed, self.scores.different.len() as u64)
+        } else {
+            (&self.cross_points, self.cross_pairs)
+        };
+        let measured_on = format!("{set}, {pairs} pairs of photos of different people");
+        let threshold = |(far, point): &(f64, OperatingPoint)| Threshold {
+            similarity: point.threshold,
+            far: *far,
+            measured_on: measured_on.clone(),
+        };
+        points.iter().map(threshold).collect()
+    }
+}
+
 /// Rates that are reported over all pairs of photos of different people.
 const CROSS_FARS: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
 
@@ -148,8 +169,7 @@ const CROSS_FARS: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
 /// the set was cut so. `progress` is called once for each finished photo, from any thread.
 ///
 /// # Errors
-/// [`Error::InvalidParameter`] for a false-accept rate that so few pairs cannot show; [`Error::Io`] when no photo at
-/// all can be read from the folder.
+/// [`Error::Io`] when the folder holds none of the photos that the pairs name.
 pub fn evaluate_lfw<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
     pipeline: &FacePipeline<D, A, N, E>,
     folder: &Path,
@@ -196,7 +216,7 @@ pub fn evaluate_lfw<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
     }
     let accuracy = PairScores::cross_validate(&folds)?;
     let scores = PairScores::joined(&folds);
-    let points = settings.fars.iter().map(|far| Ok((*far, scores.at_far(*far)?))).collect::<Result<_>>()?;
+    let points = settings.fars.iter().map(|far| (*far, scores.at_far(*far).ok())).collect();
     let (cross_points, cross_pairs) = cross_operating_points(&by_path, &scores)?;
     Ok(LfwReport {
         pairs: protocol.folds.iter().map(Vec::len).sum(),

@@ -8,4 +8,6 @@ mod view;
 pub use decode::{ImageLimits, decode, open};
 pub use owned::Image;
 pub(crate) use resize::shrink;
+#[cfg(feature = "draw")]
+pub(crate) use view::MAX_SIDE;
 pub use view::{ImageView, PixelFormat};

@@ -5,6 +5,6 @@ mod dlib_resnet;
 mod dlib_shape_predictor;
 
 pub use dlib_resnet::dlib_resnet_to_onnx;
-pub use dlib_shape_predictor::{RegressionTree, ShapePredictorData, SplitFeature};
 #[cfg(test)]
 pub(crate) use dlib_shape_predictor::tiny_shape_predictor;
+pub use dlib_shape_predictor::{RegressionTree, ShapePredictorData, SplitFeature};

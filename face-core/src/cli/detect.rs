@@ -1,0 +1,83 @@
+//! `face detect`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::options::DetectorOptions;
+use super::output::{FaceJson, PhotoJson, print_json};
+use super::photos;
+use crate::draw::draw_detections;
+use crate::error::Result;
+
+#[derive(Debug, Args)]
+pub(super) struct DetectArguments {
+    /// Photos: JPEG, PNG, WebP, BMP, GIF, TIFF
+    #[arg(required = true, value_name = "IMG")]
+    images: Vec<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Write the photo with boxes, landmarks and scores; of several photos, OUT-1.png, OUT-2.png and so on
+    #[arg(long, value_name = "OUT.png")]
+    draw: Option<PathBuf>,
+    #[command(flatten)]
+    detector: DetectorOptions,
+}
+
+pub(super) fn run(arguments: &DetectArguments) -> Result<u8> {
+    let detector = arguments.detector.open()?;
+    let count = arguments.images.len();
+    let entries = photos::for_each(&arguments.images, "Detecting", |index, _, photo| {
+        let detections = detector.detect(&photo.view())?;
+        if let Some(path) = &arguments.draw {
+            draw_detections(&photo.view(), &detections)?.save(numbered(path, index, count))?;
+        }
+        Ok(PhotoJson {
+            width: Some(photo.width()),
+            height: Some(photo.height()),
+            faces: detections.iter().map(FaceJson::from).collect(),
+            ..Default::default()
+        })
+    });
+    if arguments.json {
+        print_json(&entries)?;
+    } else {
+        photos::print_errors(&entries);
+        for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.error.is_none()) {
+            let (width, height) = (entry.width.unwrap_or(0), entry.height.unwrap_or(0));
+            println!("{} ({width} x {height}): {}", entry.image, faces(entry.faces.len()));
+            for face in &entry.faces {
+                let [x, y, w, h] = face.bounding_box.map(|v| v.round() as i64);
+                println!("  {w} x {h} at ({x}, {y}), score {:.3}", face.score);
+            }
+            if let Some(path) = &arguments.draw {
+                println!("  drawn into {}", numbered(path, index, count).display());
+            }
+        }
+    }
+    Ok(photos::status(&entries))
+}
+
+/// A number of faces, in words.
+pub(super) fn faces(count: usize) -> String {
+    match count {
+        0 => "no face".to_owned(),
+        1 => "1 face".to_owned(),
+        count => format!("{count} faces"),
+    }
+}
+
+/// The path itself for a single photo; else with a number before its ending.
+fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return path.to_owned();
+    }
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{}", index + 1));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}

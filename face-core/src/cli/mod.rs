@@ -1,0 +1,86 @@
+//! The command `face` (feature `cli`).
+//!
+//! Results go to the standard output, as text for people or with `--json` for programs; progress, warnings and errors go
+//! to the standard error.
+#![allow(clippy::print_stdout)] // It is what a command is for.
+
+mod demo;
+mod detect;
+mod embed;
+mod eval;
+mod models;
+mod options;
+mod output;
+mod photos;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::Result;
+
+/// Detect, verify and embed faces.
+#[derive(Debug, Parser)]
+#[command(name = "face", version, about, max_term_width = 110, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Number of threads; 0 for one per core
+    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
+    threads: usize,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List, pull and check the models
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+    /// Find the faces in photos
+    Detect(detect::DetectArguments),
+    /// Are the largest faces of two photos the same person's? Exit status 0: yes, 1: no, 2: error
+    Verify(verify::VerifyArguments),
+    /// Turn the faces in photos into feature vectors
+    Embed(embed::EmbedArguments),
+    /// Measure how good a pipeline is
+    #[command(subcommand)]
+    Eval(eval::EvalCommand),
+    /// See it all at work on sample photos; pulls models and photos first
+    Demo(demo::DemoArguments),
+}
+
+/// The work is done; for `verify`, the same person.
+const SUCCESS: u8 = 0;
+/// Different people (`verify`).
+const DIFFERENT: u8 = 1;
+/// Nothing could be done as asked.
+const FAILURE: u8 = 2;
+
+/// Runs the command on the process's arguments.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let run = || -> Result<u8> {
+        match arguments.command {
+            Command::Models(command) => models::run(command),
+            Command::Detect(arguments) => detect::run(&arguments),
+            Command::Verify(arguments) => verify::run(&arguments),
+            Command::Embed(arguments) => embed::run(&arguments),
+            Command::Eval(command) => eval::run(command),
+            Command::Demo(arguments) => demo::run(&arguments),
+        }
+    };
+    let pool = match rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build() {
+        Ok(pool) => pool,
+        Err(error) => {
+            eprintln!("error: cannot start {} threads: {error}", arguments.threads);
+            return FAILURE.into();
+        }
+    };
+    match pool.install(run) {
+        Ok(status) => status.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            FAILURE.into()
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The JSON contract, progress bars and tables.
+
+use std::io::Write as _;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+use crate::pipeline::Face;
+use crate::stage::Detection;
+
+/// One photo of `face detect --json` and `face embed --json`.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct PhotoJson {
+    pub(super) image: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) space: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) height: Option<u32>,
+    pub(super) faces: Vec<FaceJson>,
+    /// Faces that could not be embedded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) rejected: Vec<RejectedJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
+}
+
+/// One face.
+#[derive(Debug, Serialize)]
+pub(super) struct FaceJson {
+    /// Left, top, width, height in pixels of the upright photo.
+    #[serde(rename = "box")]
+    pub(super) bounding_box: [f32; 4],
+    pub(super) score: f32,
+    /// x and y of the eye on the image's left, the one on its right, nose tip, mouth corners left and right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) landmarks: Option<[[f32; 2]; 5]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) embedding: Option<Vec<f32>>,
+}
+
+/// A face that was found and could not be embedded.
+#[derive(Debug, Serialize)]
+pub(super) struct RejectedJson {
+    #[serde(rename = "box")]
+    bounding_box: [f32; 4],
+    score: f32,
+    error: String,
+}
+
+impl From<&Detection> for FaceJson {
+    fn from(detection: &Detection) -> Self {
+        Self {
+            bounding_box: corners(detection),
+            score: detection.score,
+            landmarks: detection.landmarks.map(|landmarks| landmarks.points.map(|p| [p.x, p.y])),
+            embedding: None,
+        }
+    }
+}
+
+impl From<&Face> for FaceJson {
+    fn from(face: &Face) -> Self {
+        Self { embedding: Some(face.embedding.vector().to_vec()), ..Self::from(&face.detection) }
+    }
+}
+
+impl RejectedJson {
+    pub(super) fn new(detection: &Detection, error: &Error) -> Self {
+        Self { bounding_box: corners(detection), score: detection.score, error: error.to_string() }
+    }
+}
+
+fn corners(detection: &Detection) -> [f32; 4] {
+    let area = detection.bounding_box;
+    [area.x, area.y, area.width, area.height]
+}
+
+/// Prints a value as JSON with a line end.
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
+    let written = text.and_then(|text| writeln!(std::io::stdout().lock(), "{text}"));
+    written.map_err(Error::io("write", "the standard output"))
+}
+
+/// A bar for many items; hidden where the standard error is no terminal.
+pub(super) fn items_bar(count: usize, what: &str) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64);
+    bar.set_style(style("{msg} {wide_bar} {pos}/{len}, {per_sec}, {eta} left"));
+    bar.set_message(what.to_owned());
+    bar
+}
+
+/// A bar for bytes.
+pub(super) fn bytes_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    bar.set_style(style("{msg} {wide_bar} {bytes}/{total_bytes}, {binary_bytes_per_sec}"));
+    bar
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// Bytes for people.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
