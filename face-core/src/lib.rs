@@ -1,4 +1,64 @@
-//! Face recognition in pure Rust.
+//! Face recognition in pure Rust: find the faces in a photo, and say whether two of them are the same person's.
+//!
+//! A photo walks through four stages, each a trait with implementations that can be called alone:
+//!
+//! 1. **Detection.** A [`FaceDetector`] finds boxes ([`detectors`]).
+//! 2. **Alignment.** An [`Aligner`] finds five landmarks: eyes, nose, mouth ([`aligners`]).
+//! 3. **Normalization.** A [`Normalizer`] brings the face to one shape and size ([`normalizers`]).
+//! 4. **Embedding.** An [`Embedder`] turns it into a feature vector ([`embedders`]).
+//!
+//! [`FacePipeline`] chains them, and [`verify`] compares two [`Embedding`]s at a [`Threshold`] that states its
+//! false-accept rate.
+//!
+//! ```
+//! use face_core::{FacePipeline, Image, ModelStore, verify};
+//!
+//! # if let Err(error) = ModelStore::open_default()?.check("obama").and(ModelStore::open_default()?.check("centerface")) {
+//! #     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "skipped in CI: {error}");
+//! #     use std::io::Write as _;
+//! #     let _ = writeln!(std::io::stderr(), "skipped: the example of the crate: {error}");
+//! #     return Ok(());
+//! # }
+//! // The default models, as `face models pull` has put them into the cache.
+//! let pipeline = FacePipeline::open_default()?;
+//!
+//! // Any photo will do: `Image::open("photo.jpg")`. These are samples that `face models pull --samples` brings.
+//! let samples = ModelStore::open_default()?;
+//! let first = Image::decode(&samples.read("obama")?)?;
+//! let second = Image::decode(&samples.read("obama2")?)?;
+//!
+//! for face in pipeline.analyze(&first.view())?.faces {
+//!     println!("{:?}, score {:.2}", face.detection.bounding_box, face.detection.score);
+//! }
+//!
+//! let a = pipeline.analyze_largest(&first.view(), "the first photo")?;
+//! let b = pipeline.analyze_largest(&second.view(), "the second photo")?;
+//! // The similarity that one in a thousand pairs of different people reaches.
+//! let threshold = pipeline.embedder.space().threshold_at(1e-3)?;
+//! let answer = verify(&a.embedding, &b.embedding, threshold)?;
+//! assert!(answer.is_match);
+//! # Ok::<(), face_core::Error>(())
+//! ```
+//!
+//! # One pipeline for all threads
+//! Everything is `Send + Sync` and takes `&self`; no lock is held while a network runs. Share a pipeline by reference or in
+//! an `Arc`; [`FacePipeline::analyze_batch`] spreads photos over the cores.
+//!
+//! # Types that cannot be mixed up
+//! An [`Embedding`] knows its [`EmbeddingSpace`] (weights, preprocessing, averaging, metric), and comparing across spaces is
+//! an error that names both. [`Landmarks`] know which five places they are, a [`FaceCrop`] knows its template.
+//!
+//! # Errors
+//! Everything that can go wrong is an [`Error`] with what was expected, what was found and where. No photo, file or model can
+//! cause a panic, and sizes are checked before anything is allocated.
+//!
+//! # Features
+//! The default build is pure Rust and needs no C compiler. `pull` brings models from their sources, `draw` draws detections
+//! and curves, `cli` is the command `face`.
+//!
+//! # The manual
+//! [Models](guide::models), [detection](guide::detection), [alignment](guide::alignment),
+//! [thresholds](guide::thresholds), [accuracy](guide::accuracy).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aligners;
@@ -13,6 +73,7 @@ mod error;
 pub mod eval;
 mod files;
 pub mod geometry;
+pub mod guide;
 pub mod image;
 pub mod inference;
 mod matching;

@@ -111,7 +111,8 @@ impl PipelineOptions {
             return Err(Error::InvalidParameter {
                 parameter: "--spec",
                 value: "not given".into(),
-                expected: "a TOML file that states the preprocessing of your recogniser (see docs/models.md)".into(),
+                expected: "a TOML file that states the preprocessing of your recogniser (see face-core/docs/models.md)"
+                    .into(),
             });
         }
         FacePipeline::open(&ModelStore::open_default()?, &params)

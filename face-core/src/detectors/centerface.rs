@@ -29,7 +29,7 @@ const STRIDE: f32 = 4.0;
 const OUTPUT_CHANNELS: [usize; 4] = [1, 2, 2, 10];
 
 impl CenterFace {
-    /// Smallest score of a face when the settings name none. See `docs/detection.md` for what it finds and misses.
+    /// Smallest score of a face when the settings name none. See [the manual](crate::guide::detection) for what it finds and misses.
     pub const DEFAULT_SCORE_THRESHOLD: f32 = 0.5;
 
     /// A detector from the bytes of `centerface.onnx`.

@@ -25,7 +25,7 @@ pub struct YuNet {
 
 impl YuNet {
     /// Smallest score of a face when the settings name none. OpenCV's own default is 0.9, which misses many faces that
-    /// are turned or small; see `docs/detection.md`.
+    /// are turned or small; see [the manual](crate::guide::detection).
     pub const DEFAULT_SCORE_THRESHOLD: f32 = 0.7;
 
     /// A detector from the bytes of `face_detection_yunet_2023mar.onnx`.

@@ -20,7 +20,7 @@ pub trait Model: Send + Sync {
     /// The input's axes are those of the network, as `NCHW` or `NHWC`; the outputs come in the file's order.
     ///
     /// # Errors
-    /// [`Error::Inference`] when the network cannot take this input.
+    /// [`Error::NonFinite`] for an input that holds one; [`Error::Inference`] when the network cannot take this input.
     fn run(&self, input: Array4<f32>) -> Result<Vec<ArrayD<f32>>>;
 }
 

@@ -10,7 +10,7 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::format_err;
 
 use super::{Model, ModelSignature, TensorInfo};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure_finite};
 
 type Plan = Arc<TypedRunnableModel>;
 /// Filled by the first thread that needs the plan; others that need the same one wait for it, and nobody else does.
@@ -105,6 +105,8 @@ impl Model for TractModel {
     }
 
     fn run(&self, input: Array4<f32>) -> Result<Vec<ArrayD<f32>>> {
+        let input = if input.is_standard_layout() { input } else { input.as_standard_layout().into_owned() };
+        ensure_finite(&format!("the input of {}", self.signature.name), input.as_slice().unwrap_or_default())?;
         let (n, c, h, w) = input.dim();
         let plan = self.plan([n, c, h, w])?;
         guarded(|| {

@@ -1,0 +1,14 @@
+//! Tests of the whole crate on real models and real photos.
+//!
+//! The models and samples are pulled by `tests/run` before. What is missing is said on the standard error, as
+//! `skipped: TEST: REASON`; with `CI` set it is a failure.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+mod bad_input;
+mod command;
+mod common;
+mod golden;
+mod lfw;
+mod pipeline;
+mod pull;
+mod recogniser;
