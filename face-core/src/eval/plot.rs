@@ -25,6 +25,8 @@ pub fn plot_roc(title: &str, scores: &PairScores) -> Result<Image> {
     }
     let roc = scores.roc();
     let smallest = 1.0 / scores.different.len() as f64;
+    // The axis is logarithmic: it starts at one false accept.
+    let roc: Vec<_> = roc.into_iter().filter(|point| point.far > 0.0).collect();
     let lowest_tar = roc.first().map_or(0.0, |point| point.tar);
     let floor = ((lowest_tar * 20.0).floor() / 20.0 - 0.05).clamp(0.0, 0.95);
     let mut pixels = vec![0_u8; (SIZE.0 * SIZE.1 * 3) as usize];
@@ -60,7 +62,7 @@ fn draw(
         .x_label_formatter(&|far| format!("{far:.0e}"))
         .y_label_formatter(&|tar| format!("{tar:.2}"))
         .draw()?;
-    // Between two measured points the rate is the lower one: the curve goes in steps.
+    // Between two rates that some threshold has, the lower one is what can be had: the curve goes in steps.
     let mut steps = vec![];
     for pair in curve.windows(2) {
         steps.extend([pair[0], (pair[1].0, pair[0].1)]);

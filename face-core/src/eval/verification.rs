@@ -70,8 +70,8 @@ impl PairScores {
         OperatingPoint { threshold, far: share(&self.different), tar: share(&self.same) }
     }
 
-    /// The receiver operating characteristic: one point for each distinct similarity of a pair of different people,
-    /// from the strictest threshold to the loosest.
+    /// The receiver operating characteristic: one point for each false-accept rate that some threshold has, with the
+    /// highest true-accept rate at it, from the strictest threshold to the loosest.
     pub fn roc(&self) -> Vec<RocPoint> {
         let descending = |scores: &[f32]| {
             let mut sorted = scores.to_vec();
@@ -79,23 +79,20 @@ impl PairScores {
             sorted
         };
         let (same, different) = (descending(&self.same), descending(&self.different));
-        let mut points = vec![];
-        let mut accepted = 0;
+        let Some(loosest) = different.last() else { return vec![] };
+        let above = |sorted: &[f32], score: f32| sorted.partition_point(|other| *other > score);
+        let share = |count: usize, all: usize| count as f64 / all.max(1) as f64;
+        let mut points: Vec<RocPoint> = vec![];
         let mut next = 0;
-        while next < different.len() {
-            let threshold = different[next];
-            while next < different.len() && different[next] == threshold {
-                next += 1;
-            }
-            while accepted < same.len() && same[accepted] >= threshold {
-                accepted += 1;
-            }
+        while let Some(refused) = different.get(next) {
             points.push(OperatingPoint {
-                threshold,
-                far: next as f64 / different.len() as f64,
-                tar: accepted as f64 / same.len().max(1) as f64,
+                threshold: refused.next_up(),
+                far: share(next, different.len()),
+                tar: share(above(&same, *refused), same.len()),
             });
+            next += different[next..].partition_point(|other| other == refused).max(1);
         }
+        points.push(self.at_threshold(*loosest));
         points
     }
 
@@ -228,7 +225,11 @@ mod tests {
         let scores = scores(3, 500);
         let roc = scores.roc();
         assert!(roc.windows(2).all(|pair| pair[0].far < pair[1].far && pair[0].tar <= pair[1].tar));
-        assert_eq!(roc.last().unwrap().far, 1.0);
+        assert_eq!((roc[0].far, roc.last().unwrap().far), (0.0, 1.0));
+        for far in [1e-2, 1e-1] {
+            let best = roc.iter().rev().find(|point| point.far <= far).unwrap();
+            assert_eq!(*best, scores.at_far(far).unwrap());
+        }
         for point in roc {
             assert_eq!(point, scores.at_threshold(point.threshold));
         }

@@ -126,7 +126,7 @@ fn warps_agree_with_opencv() {
         let mean = differences.sum::<f64>() / crop.as_raw().len() as f64;
         assert!(mean <= number(levels), "{mean} grey levels on average: {case}");
     }
-    for case in list(&golden["photos"]) {
+    for case in list(&golden["real"]) {
         let crop = normalized(&common::photo(&store, case["photo"].as_str().unwrap()), case, transform);
         let cell = number(&case["cell_pixels"]) as u32;
         let mut differences = vec![];

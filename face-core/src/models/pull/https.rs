@@ -186,11 +186,15 @@ fn explain(error: ureq::Error) -> Failure {
         error @ (ureq::Error::BadUri(_) | ureq::Error::TooManyRedirects | ureq::Error::RedirectFailed) => {
             Failure::Final(error.to_string())
         }
-        error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_)) => Failure::Final(format!(
-            "{error} (if your network inspects HTTPS, name its certificates in {ROOTS_VARIABLE})"
-        )),
+        error @ (ureq::Error::Tls(_) | ureq::Error::Rustls(_) | ureq::Error::Pem(_)) => distrusted(&error),
+        // What rustls refuses arrives as invalid data: a certificate that nobody vouches for will not change by asking again.
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => distrusted(&error),
         error => Failure::Passing(error.to_string()),
     }
+}
+
+fn distrusted(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Final(format!("{error} (if your network inspects HTTPS, name its certificates in {ROOTS_VARIABLE})"))
 }
 
 fn length_of(path: &Path) -> u64 {

@@ -172,7 +172,7 @@ impl ModelStore {
     fn licence_text(&self, entry: &CatalogueEntry, text: Option<&str>) -> String {
         let CatalogueEntry { name, summary, licence, credit, .. } = entry;
         let source = self.source_name(entry);
-        let text = text.map(|text| format!("\n{text}")).unwrap_or_default();
+        let text = text.map(|text| format!("\nThe licence text of the package:\n\n{text}")).unwrap_or_default();
         format!("{name}: {summary}\nLicence: {licence}\nCredit: {credit}\nSource: {source}\n{text}")
     }
 
