@@ -94,3 +94,8 @@ pub use pipeline::{Analysis, Face, FacePipeline, ModelSource, PipelineParams, op
 pub use stage::{
     Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, Metric, Normalizer,
 };
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

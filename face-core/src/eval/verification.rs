@@ -96,11 +96,15 @@ impl PairScores {
         points
     }
 
-    /// Share of all pairs that a threshold judges rightly.
-    fn accuracy(&self, threshold: f32) -> f64 {
-        let right = self.same.iter().filter(|score| **score >= threshold).count()
-            + self.different.iter().filter(|score| **score < threshold).count();
-        right as f64 / (self.same.len() + self.different.len()).max(1) as f64
+    /// Number of pairs.
+    fn len(&self) -> usize {
+        self.same.len() + self.different.len()
+    }
+
+    /// Number of pairs that a threshold judges rightly.
+    fn right(&self, threshold: f32) -> usize {
+        self.same.iter().filter(|score| **score >= threshold).count()
+            + self.different.iter().filter(|score| **score < threshold).count()
     }
 
     /// The threshold with the highest accuracy; in the middle of the widest run of equally good ones.
@@ -140,14 +144,20 @@ impl PairScores {
                 ensure_finite("similarities", &numbers)?;
             }
         }
-        let accuracies: Vec<f64> = (0..folds.len())
+        let right: Vec<usize> = (0..folds.len())
             .map(|tested| {
                 let others = folds.iter().enumerate().filter(|(index, _)| *index != tested).map(|(_, fold)| fold);
-                folds[tested].accuracy(Self::joined(others).best_threshold())
+                folds[tested].right(Self::joined(others).best_threshold())
             })
             .collect();
-        let count = accuracies.len() as f64;
-        let mean = accuracies.iter().sum::<f64>() / count;
+        let accuracies: Vec<f64> = right.iter().zip(folds).map(|(n, fold)| *n as f64 / fold.len() as f64).collect();
+        let count = folds.len() as f64;
+        let mean = if folds.iter().all(|fold| fold.len() == folds[0].len()) {
+            // The same number, without the rounding of a sum of fractions.
+            right.iter().sum::<usize>() as f64 / (folds.len() * folds[0].len()) as f64
+        } else {
+            accuracies.iter().sum::<f64>() / count
+        };
         let variance = accuracies.iter().map(|accuracy| (accuracy - mean).powi(2)).sum::<f64>() / count;
         Ok(FoldAccuracy { mean, std: variance.sqrt(), folds: accuracies })
     }
@@ -205,8 +215,8 @@ mod tests {
         for seed in 1..20 {
             let scores = scores(seed, 60);
             let all = scores.same.iter().chain(&scores.different);
-            let best = all.map(|s| scores.accuracy(*s)).fold(0.0, f64::max);
-            assert_eq!(scores.accuracy(scores.best_threshold()), best, "seed {seed}");
+            let best = all.map(|s| scores.right(*s)).max().unwrap();
+            assert_eq!(scores.right(scores.best_threshold()), best, "seed {seed}");
         }
     }
 
