@@ -3,6 +3,7 @@
 //! from the raw vectors.
 //!
 //! `cargo run --release --features cli --example lfw_variants -- IMAGES PAIRS`
+#![allow(clippy::print_stdout)] // It is a program.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -28,17 +29,21 @@ const CORNERS: &str = "dlib150-corners";
 
 /// What is measured: a name, and the crops that are averaged.
 fn variants() -> Vec<(String, Vec<Crop>)> {
-    let sets: [(&'static str, &[f32]); 11] = [
-        (POINTS, &[1.0]),
+    let sets: [(&'static str, &[f32]); 15] = [
         (POINTS, &[0.87]),
         (POINTS, &[0.93]),
+        (POINTS, &[0.96]),
+        (POINTS, &[0.98]),
+        (POINTS, &[1.0]),
+        (POINTS, &[1.02]),
+        (POINTS, &[1.04]),
         (POINTS, &[1.07]),
         (POINTS, &[1.0, 0.93]),
         (POINTS, &[1.0, 1.07]),
         (POINTS, &[0.93, 1.0, 1.07]),
         (POINTS, &[0.87, 0.93, 1.0, 1.07]),
-        (CORNERS, &[1.0]),
         (CORNERS, &[0.93]),
+        (CORNERS, &[1.0]),
         (CORNERS, &[1.0, 0.93]),
     ];
     let mut variants = vec![];

@@ -1,6 +1,7 @@
 //! Are the largest faces of two photos the same person's? With the default models, and no feature of the crate.
 //!
 //! `cargo run --release --example verify_two_photos -- FIRST SECOND`, after `cargo face models pull`.
+#![allow(clippy::print_stdout)] // It is a program.
 
 use std::error::Error;
 

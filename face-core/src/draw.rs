@@ -34,26 +34,32 @@ pub fn draw_detections(image: &ImageView<'_>, detections: &[Detection]) -> Resul
     Image::from_raw(width, height, canvas.into_raw())
 }
 
-/// Pictures in a row from the left, all brought to one height.
+/// Largest row of pictures that is drawn, in pixels.
+const MAX_PIXELS: u64 = 1 << 28;
+
+/// Pictures in a row from the left, all brought to one height (larger or smaller).
 ///
 /// # Errors
 /// [`Error::InvalidParameter`] for no picture at all or a height of 0; [`Error::ImageBuffer`] when the row would be too
-/// wide for an image.
+/// large for an image.
 pub fn side_by_side(pictures: &[Image], height: u32) -> Result<Image> {
-    if pictures.is_empty() || height == 0 {
+    if pictures.is_empty() || !(1..=MAX_SIDE).contains(&height) {
         return Err(Error::InvalidParameter {
             parameter: "pictures",
             value: format!("{} of them at a height of {height}", pictures.len()),
-            expected: "at least one, and at least one pixel high".into(),
+            expected: format!("at least one, from 1 to {MAX_SIDE} pixels high"),
         });
     }
     let scaled_width = |picture: &Image| {
         let exact = u64::from(picture.width()) * u64::from(height) / u64::from(picture.height());
         u32::try_from(exact.max(1)).unwrap_or(u32::MAX)
     };
-    let too_wide = |width: u64| Error::ImageBuffer { reason: format!("a row of pictures {width} pixels wide") };
+    let too_wide = |width: u64| Error::ImageBuffer {
+        reason: format!("a row of pictures of {width} x {height} pixels is too large"),
+    };
     let total: u64 = pictures.iter().map(|picture| u64::from(scaled_width(picture))).sum();
-    let width = u32::try_from(total).ok().filter(|width| *width <= MAX_SIDE).ok_or_else(|| too_wide(total))?;
+    let fits = |width: &u32| *width <= MAX_SIDE && u64::from(*width) * u64::from(height) <= MAX_PIXELS;
+    let width = u32::try_from(total).ok().filter(fits).ok_or_else(|| too_wide(total))?;
     let mut canvas = RgbImage::new(width, height);
     let mut left = 0;
     for picture in pictures {

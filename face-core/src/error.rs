@@ -22,6 +22,15 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// The file is larger than anything that is read.
+    #[error("{} has more than {limit} bytes, the most that is read", path.display())]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The most that is read.
+        limit: u64,
+    },
+
     /// The bytes are no picture that can be decoded: empty, truncated, damaged or of an unknown format.
     #[error("{origin} is not a readable picture: {reason}")]
     ImageDecode {
@@ -32,7 +41,7 @@ pub enum Error {
     },
 
     /// The picture claims a size over the limits. Nothing was allocated for it.
-    #[error("{origin} claims {width} x {height} pixels, over the limit of {limit}; raise ImageLimits if you trust it")]
+    #[error("{origin} claims {width} x {height} pixels, over the limit of {limit}: shrink it, or raise ImageLimits")]
     ImageTooLarge {
         /// The path, or `bytes in memory`.
         origin: String,
@@ -73,9 +82,9 @@ pub enum Error {
     #[error("landmarks of the scheme {actual} were given where {expected} is needed")]
     LandmarkScheme {
         /// What the stage needs.
-        expected: crate::LandmarkScheme,
+        expected: &'static str,
         /// What it was given.
-        actual: crate::LandmarkScheme,
+        actual: &'static str,
     },
 
     /// The stage needs landmarks that its input does not carry.
@@ -92,6 +101,15 @@ pub enum Error {
         expected: String,
         /// What it was given.
         actual: String,
+    },
+
+    /// What went wrong with the faces of one photo of several.
+    #[error("{image}: {source}")]
+    InPhoto {
+        /// The path, or a name for the picture.
+        image: String,
+        /// What went wrong.
+        source: Box<Error>,
     },
 
     /// A photo in which no face was found.
@@ -235,4 +253,17 @@ pub(crate) fn ensure_finite(what: &str, values: &[f32]) -> Result<()> {
         None => Ok(()),
         Some(index) => Err(Error::NonFinite { what: what.to_owned(), index, value: values[index] }),
     }
+}
+
+/// Checks a name that becomes part of the identity of an embedding space: what separates the parts there must not be in it.
+pub(crate) fn ensure_name(parameter: &'static str, name: &str) -> Result<()> {
+    let fits = |c: char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_' | '.');
+    if (1..=100).contains(&name.chars().count()) && name.chars().all(fits) {
+        return Ok(());
+    }
+    Err(Error::InvalidParameter {
+        parameter,
+        value: format!("{name:?}"),
+        expected: "1 to 100 letters, digits, spaces, hyphens, underscores and dots".into(),
+    })
 }

@@ -1,6 +1,6 @@
 //! Files that appear whole or not at all.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::Path;
 
 use crate::error::{Error, Result};
@@ -40,6 +40,37 @@ impl PermissionsOfANewFile for tempfile::Builder<'_, '_> {
         }
         self
     }
+}
+
+/// Reads a whole file of at most `limit` bytes. What has no length of its own (a pipe, a device) is read no further.
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let mut content = vec![];
+    let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
+    // One byte more shows that there is more.
+    file.take(limit.saturating_add(1)).read_to_end(&mut content).map_err(Error::io("read", path))?;
+    if content.len() as u64 > limit {
+        return Err(Error::FileTooLarge { path: path.to_owned(), limit });
+    }
+    Ok(content)
+}
+
+/// Largest model file that is read.
+pub(crate) const MAX_MODEL_BYTES: u64 = 2 << 30;
+/// Largest text file that is read.
+pub(crate) const MAX_TEXT_BYTES: u64 = 64 << 20;
+
+/// As [`read_at_most`], for a model.
+pub(crate) fn read_model(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, MAX_MODEL_BYTES)
+}
+
+/// As [`read_at_most`], for a text in UTF-8.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    String::from_utf8(read_at_most(path, MAX_TEXT_BYTES)?).map_err(|error| Error::Format {
+        path: path.to_owned(),
+        line: 0,
+        reason: format!("it is no text in UTF-8: {error}"),
+    })
 }
 
 /// SHA-256 in lower-case hexadecimal digits.

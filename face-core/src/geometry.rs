@@ -99,12 +99,19 @@ pub enum LandmarkScheme {
     EyeCornersNose,
 }
 
-impl std::fmt::Display for LandmarkScheme {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl LandmarkScheme {
+    /// Its name, as in TOML files.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::EyesNoseMouth => "eyes-nose-mouth",
             Self::EyeCornersNose => "eye-corners-nose",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for LandmarkScheme {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -211,7 +218,7 @@ impl SimilarityTransform {
     /// ```
     pub fn estimate(from: &Landmarks, to: &Landmarks) -> Result<Self> {
         if from.scheme != to.scheme {
-            return Err(Error::LandmarkScheme { expected: to.scheme, actual: from.scheme });
+            return Err(Error::LandmarkScheme { expected: to.scheme.name(), actual: from.scheme.name() });
         }
         from.validate()?;
         let n = from.points.len() as f64;

@@ -88,11 +88,12 @@ pub use error::{Error, Result};
 pub use geometry::templates;
 pub use geometry::{BoundingBox, LandmarkScheme, Landmarks, Point, SimilarityTransform};
 pub use image::{Image, ImageLimits, ImageView, PixelFormat};
-pub use matching::{Threshold, Verification, verify};
+pub use matching::{Verification, verify};
 pub use models::ModelStore;
 pub use pipeline::{Analysis, Face, FacePipeline, ModelSource, PipelineParams, open_detector, open_embedder};
 pub use stage::{
     Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, Metric, Normalizer,
+    Threshold,
 };
 
 /// The examples of the README compile.

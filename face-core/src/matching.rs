@@ -1,19 +1,7 @@
 //! Verification: are two faces the same person's?
 
 use crate::error::Result;
-use crate::stage::Embedding;
-
-/// A similarity from which two faces count as the same person's, and what that costs.
-#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Threshold {
-    /// Smallest [similarity](Embedding::similarity) of a match.
-    pub similarity: f32,
-    /// False-accept rate: the share of pairs of *different* people that reach the similarity, on the set below.
-    pub far: f64,
-    /// The data set and protocol on which the rate was measured.
-    pub measured_on: String,
-}
+use crate::stage::{Embedding, Threshold};
 
 /// The answer to "same person?", with everything that is needed to judge it.
 #[derive(Debug, Clone, PartialEq)]

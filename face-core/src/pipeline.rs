@@ -64,12 +64,21 @@ impl<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder> FacePipeline<D, A,
     /// Finds and embeds every face of a photo. No face is an empty analysis, not an error.
     ///
     /// # Errors
-    /// As [`FaceDetector::detect`]. What goes wrong with a single face is in [`Analysis::rejected`].
+    /// As [`FaceDetector::detect`]; [`Error::CropMismatch`], [`Error::LandmarkScheme`] and [`Error::LandmarksMissing`]
+    /// when the stages do not fit together; [`Error::Inference`]. What goes wrong with a single face alone is in
+    /// [`Analysis::rejected`].
     pub fn analyze(&self, image: &ImageView<'_>) -> Result<Analysis> {
         let mut analysis = Analysis::default();
         for detection in self.detector.detect(image)? {
             match self.embed_detection(image, &detection) {
                 Ok(face) => analysis.faces.push(face),
+                // The stages do not fit together, or the network fails: no face would ever come out.
+                Err(
+                    error @ (Error::CropMismatch { .. }
+                    | Error::Inference { .. }
+                    | Error::LandmarkScheme { .. }
+                    | Error::LandmarksMissing { .. }),
+                ) => return Err(error),
                 Err(error) => analysis.rejected.push((detection, error)),
             }
         }

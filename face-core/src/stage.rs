@@ -8,7 +8,6 @@ use crate::error::{Error, Result, ensure_finite};
 use crate::geometry::templates::Template;
 use crate::geometry::{BoundingBox, Landmarks, SimilarityTransform};
 use crate::image::{Image, ImageView};
-use crate::matching::Threshold;
 
 /// Stage 1: finds the faces of an image.
 pub trait FaceDetector: Send + Sync {
@@ -81,11 +80,12 @@ impl CropSpec {
         Self { template, zooms: vec![1.0] }
     }
 
-    /// Checks the zooms: one to eight of them, each from 0.25 to 4.
+    /// Checks the template and the zooms: one to eight of them, each from 0.25 to 4.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`].
+    /// [`Error::InvalidParameter`]; as [`Template::validate`].
     pub fn validate(&self) -> Result<()> {
+        self.template.validate()?;
         let valid = (1..=8).contains(&self.zooms.len()) && self.zooms.iter().all(|zoom| (0.25..=4.0).contains(zoom));
         if valid {
             return Ok(());
@@ -145,6 +145,18 @@ pub enum Metric {
     Euclidean,
 }
 
+/// A similarity from which two faces count as the same person's, and what that costs.
+#[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Threshold {
+    /// Smallest [similarity](Embedding::similarity) of a match.
+    pub similarity: f32,
+    /// False-accept rate: the share of pairs of *different* people that reach the similarity, on the set below.
+    pub far: f64,
+    /// The data set and protocol on which the rate was measured.
+    pub measured_on: String,
+}
+
 /// What an embedding means: two vectors may be compared only when all of this agrees.
 ///
 /// Thresholds belong to a space but are not part of its identity: measuring another one does not change the vectors.
@@ -167,7 +179,8 @@ pub struct EmbeddingSpace {
 }
 
 impl EmbeddingSpace {
-    /// The identity of the space as one line of text. Equal spaces have equal ids, and the reverse.
+    /// The identity of the space as one line of text. Equal spaces have equal ids, and different ones different ids as
+    /// far as names hold no `/` and no `@` (the embedders of this crate see to that).
     pub fn id(&self) -> String {
         let metric = match self.metric {
             Metric::Cosine => "cosine",

@@ -81,7 +81,7 @@ impl DlibFivePoint {
     /// Also [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, params: DlibFivePointParams) -> Result<Self> {
         let path = path.as_ref();
-        Self::from_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, params)
+        Self::from_bytes(&crate::files::read_model(path)?, params)
     }
 
     /// The landmarks of the face in a rectangle, which may reach over the border of the image.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::options::DetectorOptions;
-use super::output::{FaceJson, PhotoJson, print_json};
+use super::output::{FaceJson, PhotoJson, check_picture_path, print_json, say};
 use super::photos;
 use crate::draw::draw_detections;
 use crate::error::Result;
@@ -26,6 +26,7 @@ pub(super) struct DetectArguments {
 }
 
 pub(super) fn run(arguments: &DetectArguments) -> Result<u8> {
+    arguments.draw.as_deref().map_or(Ok(()), check_picture_path)?;
     let detector = arguments.detector.open()?;
     let count = arguments.images.len();
     let entries = photos::for_each(&arguments.images, "Detecting", |index, _, photo| {
@@ -46,13 +47,13 @@ pub(super) fn run(arguments: &DetectArguments) -> Result<u8> {
         photos::print_errors(&entries);
         for (index, entry) in entries.iter().enumerate().filter(|(_, entry)| entry.error.is_none()) {
             let (width, height) = (entry.width.unwrap_or(0), entry.height.unwrap_or(0));
-            println!("{} ({width} x {height}): {}", entry.image, faces(entry.faces.len()));
+            say!("{} ({width} x {height}): {}", entry.image, faces(entry.faces.len()));
             for face in &entry.faces {
                 let [x, y, w, h] = face.bounding_box.map(|v| v.round() as i64);
-                println!("  {w} x {h} at ({x}, {y}), score {:.3}", face.score);
+                say!("  {w} x {h} at ({x}, {y}), score {:.3}", face.score);
             }
             if let Some(path) = &arguments.draw {
-                println!("  drawn into {}", numbered(path, index, count).display());
+                say!("  drawn into {}", numbered(path, index, count).display());
             }
         }
     }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::detect::faces;
 use super::options::PipelineOptions;
-use super::output::{FaceJson, PhotoJson, RejectedJson, print_json};
+use super::output::{FaceJson, PhotoJson, RejectedJson, print_json, say};
 use super::photos;
 use crate::error::{Error, Result};
 use crate::pipeline::Analysis;
@@ -40,7 +40,10 @@ pub(super) fn run(arguments: &EmbedArguments) -> Result<u8> {
         let error = match (faces.is_empty(), rejected.is_empty()) {
             (false, _) => None,
             (true, true) => Some(Error::NoFace { image: name }.to_string()),
-            (true, false) => Some(format!("none of the faces in {name} could be embedded")),
+            (true, false) => {
+                let reasons: Vec<String> = rejected.iter().map(|(_, error)| error.to_string()).collect();
+                Some(format!("none of the faces in {name} could be embedded: {}", reasons.join("; ")))
+            }
         };
         Ok(PhotoJson {
             space: Some(space.clone()),
@@ -56,16 +59,19 @@ pub(super) fn run(arguments: &EmbedArguments) -> Result<u8> {
         print_json(&entries)?;
         return Ok(photos::status(&entries));
     }
-    println!("space: {space}");
+    say!("space: {space}");
     photos::print_errors(&entries);
     for entry in entries.iter().filter(|entry| entry.error.is_none()) {
-        println!("{}: {}", entry.image, faces(entry.faces.len()));
+        say!("{}: {}", entry.image, faces(entry.faces.len()));
+        for rejected in &entry.rejected {
+            eprintln!("warning: {}: a face was left out: {}", entry.image, rejected.error);
+        }
         for face in &entry.faces {
             let vector = face.embedding.as_deref().unwrap_or_default();
             let start: Vec<String> = vector.iter().take(4).map(|value| format!("{value:+.4}")).collect();
-            println!("  score {:.3}, {} values: {} ...", face.score, vector.len(), start.join(" "));
+            say!("  score {:.3}, {} values: {} ...", face.score, vector.len(), start.join(" "));
         }
     }
-    println!("(--json prints the whole vectors)");
+    say!("(--json prints the whole vectors)");
     Ok(photos::status(&entries))
 }

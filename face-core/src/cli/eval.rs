@@ -7,13 +7,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::SUCCESS;
-use super::options::{CropOptions, PipelineOptions};
-use super::output::{items_bar, print_json};
+use super::options::{CropOptions, PipelineOptions, effective_spec};
+use super::output::{check_picture_path, items_bar, print_json, say};
+use crate::embedders::EmbedderSpec;
 use crate::error::Result;
 use crate::eval::{LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, plot_roc};
-use crate::matching::Threshold;
+use crate::files::write_atomically;
 use crate::models::ModelStore;
 use crate::pipeline::FacePipeline;
+use crate::stage::Threshold;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum EvalCommand {
@@ -35,6 +37,9 @@ pub(super) struct LfwArguments {
     /// Write the ROC curve as a picture
     #[arg(long, value_name = "OUT.png")]
     roc: Option<PathBuf>,
+    /// Write the settings with the measured thresholds, for --spec
+    #[arg(long, value_name = "OUT.toml")]
+    spec_out: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,12 +61,23 @@ struct LfwJson {
     failed_images: usize,
     images_per_second: f64,
     space: String,
-    thresholds: Vec<Threshold>,
+    thresholds: Vec<ThresholdJson>,
+}
+
+/// A threshold, and what it costs in misses.
+#[derive(Debug, Serialize)]
+struct ThresholdJson {
+    similarity: f32,
+    far: f64,
+    /// Share of the protocol's pairs of the same person that reach it.
+    tar: f64,
+    measured_on: String,
 }
 
 pub(super) fn run(command: EvalCommand) -> Result<u8> {
     let EvalCommand::Lfw(arguments) = command;
     let store = ModelStore::open_default()?;
+    arguments.roc.as_deref().map_or(Ok(()), check_picture_path)?;
     let mut params = arguments.pipeline.params()?;
     arguments.crops.apply(&mut params, &store)?;
     let pipeline = FacePipeline::open(&store, &params)?;
@@ -70,9 +86,6 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
     let report = evaluate_lfw(&pipeline, &arguments.images, &protocol, &LfwSettings::default(), &|| bar.inc(1));
     bar.finish_and_clear();
     let report = report?;
-    if let Some(path) = &arguments.roc {
-        plot_roc(&format!("{}, {}", report.space.model, arguments.set), &report.scores)?.save(path)?;
-    }
     let thresholds = report.thresholds(&arguments.set);
     if arguments.json {
         let tar = report.points.iter().map(|(far, point)| (format!("{far:e}"), point.map(|p| p.tar))).collect();
@@ -85,39 +98,56 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
             failed_images: report.failed.len(),
             images_per_second: report.images_per_second,
             space: report.space.id(),
-            thresholds,
+            thresholds: thresholds
+                .iter()
+                .map(|Threshold { similarity, far, measured_on }| ThresholdJson {
+                    similarity: *similarity,
+                    far: *far,
+                    tar: report.scores.at_threshold(*similarity).tar,
+                    measured_on: measured_on.clone(),
+                })
+                .collect(),
         })?;
     } else {
-        print_report(&arguments, &report, &thresholds);
+        print_report(&arguments, &report, &thresholds)?;
+    }
+    // The numbers are out: whatever happens to the files, they are not lost.
+    if let Some(path) = &arguments.roc {
+        plot_roc(&format!("{}, {}", report.space.model, arguments.set), &report.scores)?.save(path)?;
+    }
+    if let Some(path) = &arguments.spec_out {
+        let spec = EmbedderSpec { thresholds, ..effective_spec(&params, &store)? };
+        write_atomically(path, spec.to_toml().as_bytes())?;
     }
     Ok(SUCCESS)
 }
 
-fn print_report(arguments: &LfwArguments, report: &LfwReport, thresholds: &[Threshold]) {
+fn print_report(arguments: &LfwArguments, report: &LfwReport, thresholds: &[Threshold]) -> Result<()> {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    println!("{}, {} pairs in {} folds", arguments.set, report.pairs, report.accuracy.folds.len());
-    println!("space: {}", report.space);
-    println!("accuracy: {} ± {}", percent(report.accuracy.mean), percent(report.accuracy.std));
+    say!("{}, {} pairs in {} folds", arguments.set, report.pairs, report.accuracy.folds.len());
+    say!("space: {}", report.space);
+    say!("accuracy: {} ± {}", percent(report.accuracy.mean), percent(report.accuracy.std));
     for (far, point) in &report.points {
         match point {
-            Some(point) => println!("TAR at FAR {far:e}: {} (threshold {:.4})", percent(point.tar), point.threshold),
-            None => println!("TAR at FAR {far:e}: not measurable with so few pairs"),
+            Some(point) => say!("TAR at FAR {far:e}: {} (threshold {:.4})", percent(point.tar), point.threshold),
+            None => say!("TAR at FAR {far:e}: not measurable with so few pairs"),
         }
     }
-    println!("over all {} pairs of photos of different people:", report.cross_pairs);
+    say!("over all {} pairs of photos of different people:", report.cross_pairs);
     for (far, point) in &report.cross_points {
-        println!("  TAR at FAR {far:e}: {} (threshold {:.4})", percent(point.tar), point.threshold);
+        say!("  TAR at FAR {far:e}: {} (threshold {:.4})", percent(point.tar), point.threshold);
     }
-    println!("{} images, {:.1} images per second", report.images, report.images_per_second);
-    println!("{} images without a usable face", report.failed.len());
+    say!("{} images, {:.1} images per second", report.images, report.images_per_second);
+    say!("{} images without a usable face", report.failed.len());
     for (image, reason) in &report.failed {
-        println!("  {}: {reason}", image.display());
+        say!("  {}: {reason}", image.display());
     }
     if let Some(path) = &arguments.roc {
-        println!("ROC curve: {}", path.display());
+        say!("ROC curve: {}", path.display());
     }
-    println!("\nfor the catalogue or a --spec file:");
+    say!("\nfor the catalogue or a --spec file:");
     for Threshold { similarity, far, measured_on } in thresholds {
-        println!("[[thresholds]]\nsimilarity = {similarity}\nfar = {far:e}\nmeasured_on = {measured_on:?}\n");
+        say!("[[thresholds]]\nsimilarity = {similarity}\nfar = {far:e}\nmeasured_on = {measured_on:?}\n");
     }
+    Ok(())
 }

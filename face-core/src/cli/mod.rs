@@ -2,7 +2,6 @@
 //!
 //! Results go to the standard output, as text for people or with `--json` for programs; progress, warnings and errors go
 //! to the standard error.
-#![allow(clippy::print_stdout)] // It is what a command is for.
 
 mod demo;
 mod detect;

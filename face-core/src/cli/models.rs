@@ -6,12 +6,12 @@ use clap::Subcommand;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use super::output::{bytes_bar, megabytes, print_json};
+use super::output::{bytes_bar, megabytes, print_json, say};
 use super::{FAILURE, SUCCESS};
 use crate::error::{Error, Result};
-use crate::matching::Threshold;
 use crate::models::{CatalogueEntry, FileRecord, ModelStore, PullEvent, Role};
 use crate::stage::Metric;
+use crate::stage::Threshold;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ModelsCommand {
@@ -80,6 +80,8 @@ enum State {
     Ready,
     Missing,
     Damaged,
+    /// The system does not let it be read.
+    Unreadable,
 }
 
 pub(super) fn run(command: ModelsCommand) -> Result<u8> {
@@ -128,6 +130,9 @@ pub(super) fn pull(store: &ModelStore, names: &[&str]) -> Result<()> {
             bar.set_length(total);
             bar.set_position(received);
         }
+        PullEvent::Waiting { folder } => {
+            eprintln!("another process is pulling into {}; waiting for it", folder.display());
+        }
         PullEvent::Retrying { file, reason } => {
             end_bar();
             eprintln!("{file}: {reason}; trying again");
@@ -146,6 +151,7 @@ fn state_of(result: &Result<()>) -> State {
     match result {
         Ok(()) => State::Ready,
         Err(Error::ModelMissing { .. }) => State::Missing,
+        Err(Error::Io { .. }) => State::Unreadable,
         Err(_) => State::Damaged,
     }
 }
@@ -157,18 +163,14 @@ fn list(store: &ModelStore, json: bool) -> Result<u8> {
         print_json(&described)?;
         return Ok(SUCCESS);
     }
-    println!("{:<16} {:<9} {:<14} {:>9}  {:<8} SUMMARY", "NAME", "ROLE", "LICENCE", "SIZE", "CACHE");
+    say!("{:<16} {:<9} {:<14} {:>9}  {:<8} SUMMARY", "NAME", "ROLE", "LICENCE", "SIZE", "CACHE");
     for entry in entries {
         let CatalogueEntry { name, kind, licence, file, default, summary, .. } = entry;
         let state = format!("{:?}", state_of(&store.check(name))).to_lowercase();
         let default = if *default { " (default)" } else { "" };
-        println!(
-            "{name:<16} {:<9} {licence:<14} {:>9}  {state:<8} {summary}{default}",
-            kind.role(),
-            megabytes(file.bytes)
-        );
+        say!("{name:<16} {:<9} {licence:<14} {:>9}  {state:<8} {summary}{default}", kind.role(), megabytes(file.bytes));
     }
-    println!("\ncache: {}", store.folder().display());
+    say!("\ncache: {}", store.folder().display());
     Ok(SUCCESS)
 }
 
@@ -215,7 +217,7 @@ fn check(store: &ModelStore, mut names: Vec<String>, json: bool) -> Result<u8> {
     } else {
         for CheckJson { name, state, error } in &checks {
             let state = format!("{state:?}").to_lowercase();
-            println!("{name:<16} {state:<8} {}", error.as_deref().unwrap_or_default());
+            say!("{name:<16} {state:<8} {}", error.as_deref().unwrap_or_default());
         }
     }
     Ok(if checks.iter().all(|check| check.state == State::Ready) { SUCCESS } else { FAILURE })

@@ -96,6 +96,24 @@ impl DetectorOptions {
 
 impl PipelineOptions {
     pub(super) fn params(&self) -> Result<PipelineParams> {
+        let is_own = matches!(source(self.embedder.as_deref()), ModelSource::File(_));
+        if is_own && self.spec.is_none() {
+            return Err(Error::InvalidParameter {
+                parameter: "--spec",
+                value: "not given".into(),
+                expected: "a TOML file that states the preprocessing of your recogniser (see face-core/docs/models.md)"
+                    .into(),
+            });
+        }
+        if let Some(variant) = &self.variant
+            && (is_own || self.spec.is_some())
+        {
+            return Err(Error::InvalidParameter {
+                parameter: "--variant",
+                value: variant.clone(),
+                expected: "left out: variants are those of the catalogue, and --spec replaces them".into(),
+            });
+        }
         Ok(PipelineParams {
             detector: source(self.detector.detector.as_deref()),
             detection: self.detector.params(),
@@ -106,16 +124,7 @@ impl PipelineOptions {
     }
 
     pub(super) fn open(&self) -> Result<FacePipeline> {
-        let params = self.params()?;
-        if matches!(params.embedder, ModelSource::File(_)) && params.embedder_spec.is_none() {
-            return Err(Error::InvalidParameter {
-                parameter: "--spec",
-                value: "not given".into(),
-                expected: "a TOML file that states the preprocessing of your recogniser (see face-core/docs/models.md)"
-                    .into(),
-            });
-        }
-        FacePipeline::open(&ModelStore::open_default()?, &params)
+        FacePipeline::open(&ModelStore::open_default()?, &self.params()?)
     }
 }
 
@@ -126,13 +135,7 @@ impl CropOptions {
         if template.is_none() && zooms.is_none() && mirror.is_none() && metric.is_none() {
             return Ok(());
         }
-        let mut spec = match (&params.embedder_spec, &params.embedder) {
-            (Some(spec), _) => spec.clone(),
-            (None, ModelSource::Catalogue(name)) => {
-                store.catalogue().entry(name)?.embedder_spec(params.variant.as_deref())?
-            }
-            (None, _) => store.catalogue().default_for(Role::Embedder)?.embedder_spec(params.variant.as_deref())?,
-        };
+        let mut spec = effective_spec(params, store)?;
         if let Some(name) = template {
             spec.crops.template = Template::by_name(name)?.clone();
         }
@@ -152,6 +155,19 @@ impl CropOptions {
         params.embedder_spec = Some(spec);
         Ok(())
     }
+}
+
+/// The settings with which a pipeline's recogniser runs.
+pub(super) fn effective_spec(params: &PipelineParams, store: &ModelStore) -> Result<EmbedderSpec> {
+    if let Some(spec) = &params.embedder_spec {
+        return Ok(spec.clone());
+    }
+    let entry = match &params.embedder {
+        ModelSource::Catalogue(name) => store.catalogue().entry(name)?,
+        // Files of one's own come with their settings.
+        _ => store.catalogue().default_for(Role::Embedder)?,
+    };
+    entry.embedder_spec(params.variant.as_deref())
 }
 
 /// A name of the catalogue, or the path of a file.

@@ -1,6 +1,7 @@
 //! The JSON contract, progress bars and tables.
 
 use std::io::Write as _;
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -47,7 +48,7 @@ pub(super) struct RejectedJson {
     #[serde(rename = "box")]
     bounding_box: [f32; 4],
     score: f32,
-    error: String,
+    pub(super) error: String,
 }
 
 impl From<&Detection> for FaceJson {
@@ -78,11 +79,37 @@ fn corners(detection: &Detection) -> [f32; 4] {
     [area.x, area.y, area.width, area.height]
 }
 
+/// Prints a line to the standard output, with the arguments of `format!`; for functions that return a result.
+macro_rules! say {
+    ($($argument:tt)*) => {
+        $crate::cli::output::print_line(format_args!($($argument)*))?
+    };
+}
+pub(super) use say;
+
+/// Prints a line. A reader that has seen enough (`head`, `grep -q`) ends the output, and not the command: its exit status
+/// still tells the outcome.
+pub(super) fn print_line(line: std::fmt::Arguments<'_>) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", "the standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints a value as JSON with a line end.
 pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from);
-    let written = text.and_then(|text| writeln!(std::io::stdout().lock(), "{text}"));
-    written.map_err(Error::io("write", "the standard output"))
+    let text = text.map_err(Error::io("write", "the standard output"))?;
+    print_line(format_args!("{text}"))
+}
+
+/// Finds out before long work, and not after it, that a picture cannot be written there.
+pub(super) fn check_picture_path(path: &Path) -> Result<()> {
+    crate::image::Image::check_path(path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    std::fs::read_dir(folder).map(drop).map_err(Error::io("write a picture into", folder))
 }
 
 /// A bar for many items; hidden where the standard error is no terminal.

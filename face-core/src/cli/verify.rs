@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::PipelineOptions;
-use super::output::print_json;
+use super::output::{print_json, say};
 use super::{DIFFERENT, FAILURE, SUCCESS};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::matching::{Verification, verify};
 use crate::pipeline::{Face, FacePipeline};
@@ -76,15 +76,20 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
             measured_on: &threshold.measured_on,
         })?;
     } else {
-        println!("{}", sentence(&answer));
-        println!("model: {} ({:?}); rate measured on {}", space.model, space.metric, threshold.measured_on);
+        say!("{}", sentence(&answer));
+        say!("model: {} ({:?}); rate measured on {}", space.model, space.metric, threshold.measured_on);
     }
     Ok(answer.is_match)
 }
 
 fn largest_face(pipeline: &FacePipeline, path: &Path) -> Result<Face> {
     let photo = Image::open(path)?;
-    pipeline.analyze_largest(&photo.view(), &path.display().to_string())
+    let image = path.display().to_string();
+    pipeline.analyze_largest(&photo.view(), &image).map_err(|error| match error {
+        // It names the photo already.
+        error @ Error::NoFace { .. } => error,
+        error => Error::InPhoto { image, source: Box::new(error) },
+    })
 }
 
 /// The verdict with all that it rests on.

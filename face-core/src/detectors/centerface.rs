@@ -59,6 +59,7 @@ impl CenterFace {
         if channels != OUTPUT_CHANNELS.map(Some) {
             return Err(signature.unfit("CenterFace", "outputs of 1, 2, 2 and 10 channels"));
         }
+        passes::check(model.as_ref(), &Maps, "CenterFace")?;
         Ok(Self { model, params })
     }
 

@@ -104,6 +104,26 @@ pub(super) trait Decoder {
     fn decode(&self, outputs: &[ArrayD<f32>], input_width: usize, min_score: f32) -> Result<Vec<Candidate>>;
 }
 
+/// Refuses a network that does not take a picture, or whose outputs for one are not the decoder's.
+pub(super) fn check<D: Decoder>(model: &dyn Model, decoder: &D, role: &'static str) -> Result<()> {
+    let signature = model.signature();
+    let input = signature.inputs.first().map(|input| input.shape.as_slice()).unwrap_or_default();
+    let takes_pictures = matches!(input, [] | [_, None | Some(3), _, _]);
+    let side = 2 * INPUT_MULTIPLE as usize;
+    let expected = format!("a network for pictures of 3 channels and any size, with the outputs of {role}");
+    let try_out = || decoder.decode(&model.run(Array4::zeros((1, 3, side, side)))?, side, f32::INFINITY);
+    if takes_pictures && signature.inputs.len() == 1 {
+        try_out().map(drop).map_err(|error| Error::ModelInvalid {
+            model: signature.name.clone(),
+            role,
+            expected,
+            actual: error.to_string(),
+        })
+    } else {
+        Err(signature.unfit(role, expected))
+    }
+}
+
 /// A face in pixels of the network's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Candidate {

@@ -51,6 +51,7 @@ impl YuNet {
     pub fn new(model: Arc<dyn Model>, params: DetectionParams) -> Result<Self> {
         params.validate()?;
         let heads = Heads::of(model.as_ref())?;
+        passes::check(model.as_ref(), &heads, "YuNet")?;
         Ok(Self { model, heads, params })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ndarray::Array4;
 
 use crate::error::{Error, Result, ensure_finite};
+use crate::geometry::templates::Template;
 use crate::image::Image;
 use crate::inference::{Model, TractModel};
 use crate::models::{ColorOrder, EmbedderSpec, TensorLayout};
@@ -43,7 +44,7 @@ impl OnnxEmbedder {
     /// Also [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, spec: EmbedderSpec) -> Result<Self> {
         let path = path.as_ref();
-        Self::from_bytes(&std::fs::read(path).map_err(Error::io("read", path))?, spec)
+        Self::from_bytes(&crate::files::read_model(path)?, spec)
     }
 
     /// A recogniser on a network that is loaded already, by whatever engine. `digest` is the SHA-256 of its weights, in
@@ -89,6 +90,15 @@ impl Embedder for OnnxEmbedder {
     fn embed(&self, crop: &FaceCrop) -> Result<Embedding> {
         if crop.spec != self.spec.crops {
             return Err(Error::CropMismatch { expected: self.spec.crops.to_string(), actual: crop.spec.to_string() });
+        }
+        let Template { width, height, .. } = self.spec.crops.template;
+        let fits = |view: &Image| (view.width(), view.height()) == (width, height);
+        if crop.views.len() != self.spec.crops.zooms.len() || !crop.views.iter().all(fits) {
+            let sizes: Vec<_> = crop.views.iter().map(|view| (view.width(), view.height())).collect();
+            return Err(Error::CropMismatch {
+                expected: format!("{} views of {width}x{height}", self.spec.crops.zooms.len()),
+                actual: format!("views of {sizes:?}"),
+            });
         }
         let mut sum = vec![0.0_f64; self.space.dimension];
         let mut count = 0_u32;
@@ -138,7 +148,7 @@ fn output_dimension(model: &dyn Model, spec: &EmbedderSpec) -> Result<usize> {
         actual: error.to_string(),
     })?;
     match outputs.as_slice() {
-        [vector] if (MIN_DIMENSION..=MAX_DIMENSION).contains(&vector.len()) && vector.shape().first() == Some(&1) => {
+        [vector] if (MIN_DIMENSION..=MAX_DIMENSION).contains(&vector.len()) && is_one_vector(vector.shape()) => {
             ensure_finite(
                 &format!("the output of {} for a grey picture", spec.name),
                 &vector.iter().copied().collect::<Vec<_>>(),
@@ -152,6 +162,11 @@ fn output_dimension(model: &dyn Model, spec: &EmbedderSpec) -> Result<usize> {
             actual: format!("outputs of {:?}", outputs.iter().map(|o| o.shape().to_vec()).collect::<Vec<_>>()),
         }),
     }
+}
+
+/// One row for the one picture, and all its values along one axis: a map of scores has two.
+fn is_one_vector(shape: &[usize]) -> bool {
+    shape.first() == Some(&1) && shape.iter().filter(|side| **side > 1).count() == 1
 }
 
 /// Shortest and longest vectors that are taken for embeddings. A map of scores or boxes is longer.

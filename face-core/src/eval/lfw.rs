@@ -11,8 +11,8 @@ use super::verification::{FoldAccuracy, OperatingPoint, PairScores};
 use crate::error::{Error, Result};
 use crate::geometry::Point;
 use crate::image::Image;
-use crate::matching::Threshold;
 use crate::pipeline::FacePipeline;
+use crate::stage::Threshold;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
 
 /// Pairs of photos in folds, as `pairs.txt` lists them.
@@ -45,7 +45,7 @@ impl LfwProtocol {
     /// [`Error::Io`]; [`Error::Format`], which names the line.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = crate::files::read_text(path)?;
         Self::parse(&text, path)
     }
 
@@ -69,7 +69,18 @@ impl LfwProtocol {
             );
             return Err(wrong(1, reason));
         }
-        Ok(Self { folds: pairs.chunks(size).map(<[LfwPair]>::to_vec).collect() })
+        let folds: Vec<Vec<LfwPair>> = pairs.chunks(size).map(<[LfwPair]>::to_vec).collect();
+        for (index, fold) in folds.iter().enumerate() {
+            let same = fold.iter().filter(|pair| pair.same).count();
+            if same != pairs_of_a_kind {
+                let reason = format!(
+                    "fold {} has {same} pairs of one person, where {pairs_of_a_kind} were announced",
+                    index + 1
+                );
+                return Err(wrong(0, reason));
+            }
+        }
+        Ok(Self { folds })
     }
 
     /// Every photo that the pairs name, once, in alphabetical order.
@@ -323,6 +334,7 @@ mod tests {
             ("2 1\nAnn 1 2\nAnn one Bob 2\nA 1 2\nA 1 B 1\n", 3),
             ("2 1\nAnn 1 2\n../../etc 1 Bob 2\nA 1 2\nA 1 B 1\n", 3),
             ("99999999999 99999999999\nAnn 1 2\n", 1),
+            ("2 1\nAnn 1 2\nAnn 1 3\nA 1 2\nA 1 B 1\n", 0),
         ] {
             let error = parse(text).unwrap_err();
             assert!(matches!(error, Error::Format { line, .. } if line == expected), "{text:?}: {error}");

@@ -49,7 +49,7 @@ impl PairScores {
     pub fn at_far(&self, far: f64) -> Result<OperatingPoint> {
         let count = self.different.len();
         // The product of a rate like 1e-3 and a count may fall short of a whole number by rounding.
-        let allowed = (far * count as f64 + 1e-9).floor() as usize;
+        let allowed = ((far * count as f64 + 1e-9).floor() as usize).min(count.saturating_sub(1));
         if !(far > 0.0 && far < 1.0) || allowed == 0 || self.same.is_empty() {
             return Err(Error::InvalidParameter {
                 parameter: "false-accept rate",

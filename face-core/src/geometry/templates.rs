@@ -30,7 +30,19 @@ impl Template {
     /// # Errors
     /// [`Error::InvalidParameter`] for a side of 0 or over 4096 pixels; as [`Landmarks::validate`] for the points.
     pub fn new(name: impl Into<Cow<'static, str>>, width: u32, height: u32, landmarks: Landmarks) -> Result<Self> {
-        for (parameter, side) in [("template width", width), ("template height", height)] {
+        let template = Self { name: name.into(), width, height, landmarks };
+        template.validate()?;
+        Ok(template)
+    }
+
+    /// Checks name, sides and landmarks.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::InvalidParameter`] too for a name that is empty, longer than 100 characters, or
+    /// holds other characters than letters, digits, spaces and `-_.`: it becomes part of the identity of a space.
+    pub fn validate(&self) -> Result<()> {
+        crate::error::ensure_name("template name", &self.name)?;
+        for (parameter, side) in [("template width", self.width), ("template height", self.height)] {
             if !(1..=MAX_CROP_SIDE).contains(&side) {
                 return Err(Error::InvalidParameter {
                     parameter,
@@ -39,8 +51,7 @@ impl Template {
                 });
             }
         }
-        landmarks.validate()?;
-        Ok(Self { name: name.into(), width, height, landmarks })
+        self.landmarks.validate()
     }
 
     /// The template of that name: `arcface112`, `dlib150` or `dlib150-corners`.
@@ -131,5 +142,8 @@ mod tests {
         assert!(matches!(Template::new("vast", 112, 1 << 20, points), Err(Error::InvalidParameter { .. })));
         let heap = Landmarks::eyes_nose_mouth([Point::new(5.0, 5.0); 5]);
         assert!(matches!(Template::new("heap", 112, 112, heap), Err(Error::DegenerateLandmarks { .. })));
+        for name in ["", "a/b", "a@b", "line\nbreak"] {
+            assert!(matches!(Template::new(name, 112, 112, points), Err(Error::InvalidParameter { .. })), "{name}");
+        }
     }
 }

@@ -36,18 +36,10 @@ const MAX_BYTES_PER_PIXEL: u64 = 16;
 /// Reads a photo from a file with limits of one's own. See [`Image::open`].
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::ImageDecode`], [`Error::ImageTooLarge`].
+/// [`Error::Io`], [`Error::FileTooLarge`], [`Error::ImageDecode`], [`Error::ImageTooLarge`].
 pub fn open(path: &Path, limits: &ImageLimits) -> Result<Image> {
-    let length = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
-    let origin = path.display().to_string();
-    if length > limits.max_file_bytes {
-        return Err(Error::ImageDecode {
-            origin,
-            reason: format!("the file has {length} bytes, over the limit of {}", limits.max_file_bytes),
-        });
-    }
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    decode_named(&bytes, limits, origin)
+    let bytes = crate::files::read_at_most(path, limits.max_file_bytes)?;
+    decode_named(&bytes, limits, path.display().to_string())
 }
 
 /// Reads a photo from bytes with limits of one's own. See [`Image::decode`].
@@ -186,17 +178,44 @@ mod tests {
     }
 
     #[test]
-    fn exif_orientation_is_applied() {
-        for (orientation, size, top_left) in
-            [(1, (3, 2), 0), (3, (3, 2), 5), (6, (2, 3), 3), (8, (2, 3), 2), (2, (3, 2), 2)]
-        {
-            let mut bytes = Vec::new();
-            let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
-            encoder.set_exif_metadata(exif(orientation)).unwrap();
-            encoder.write_image(&picture(), 3, 2, ExtendedColorType::Rgb8).unwrap();
-            let image = Image::decode(&bytes).unwrap();
-            assert_eq!((image.width(), image.height()), size, "orientation {orientation}");
-            assert_eq!(image.as_raw()[..3], picture()[top_left * 3..][..3], "orientation {orientation}");
+    fn exif_orientation_is_applied_to_every_format_that_has_it() {
+        // Where each of the eight orientations leaves the six pixels, row by row, and the size.
+        let cases: [(u8, [usize; 6], (u32, u32)); 8] = [
+            (1, [0, 1, 2, 3, 4, 5], (3, 2)),
+            (2, [2, 1, 0, 5, 4, 3], (3, 2)),
+            (3, [5, 4, 3, 2, 1, 0], (3, 2)),
+            (4, [3, 4, 5, 0, 1, 2], (3, 2)),
+            (5, [0, 3, 1, 4, 2, 5], (2, 3)),
+            (6, [3, 0, 4, 1, 5, 2], (2, 3)),
+            (7, [5, 2, 4, 1, 3, 0], (2, 3)),
+            (8, [2, 5, 1, 4, 0, 3], (2, 3)),
+        ];
+        // Each pixel of the picture as a square of 16, so that JPEG keeps it apart from its neighbours.
+        let large = |scale: u32| -> Vec<u8> {
+            let places =
+                (0..2 * scale).flat_map(|y| (0..3 * scale).map(move |x| (x / scale + 3 * (y / scale)) as usize));
+            places.flat_map(|place| [40 * place as u8; 3]).collect()
+        };
+        for (orientation, places, (width, height)) in cases {
+            for scale in [1, 16] {
+                let mut bytes = Vec::new();
+                if scale == 1 {
+                    let mut encoder = image::codecs::png::PngEncoder::new(&mut bytes);
+                    encoder.set_exif_metadata(exif(orientation)).unwrap();
+                    encoder.write_image(&large(1), 3, 2, ExtendedColorType::Rgb8).unwrap();
+                } else {
+                    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut bytes, 95);
+                    encoder.set_exif_metadata(exif(orientation)).unwrap();
+                    encoder.write_image(&large(scale), 3 * scale, 2 * scale, ExtendedColorType::Rgb8).unwrap();
+                }
+                let image = Image::decode(&bytes).unwrap();
+                assert_eq!((image.width(), image.height()), (width * scale, height * scale), "{orientation}");
+                for (index, place) in places.into_iter().enumerate() {
+                    let (x, y) = (index as u32 % width, index as u32 / width);
+                    let [value, ..] = image.view().rgb(x * scale + scale / 2, y * scale + scale / 2);
+                    assert!(value.abs_diff(40 * place as u8) <= 6, "orientation {orientation}, pixel {index}: {value}");
+                }
+            }
         }
     }
 

@@ -22,7 +22,7 @@ impl Image {
     /// against the default [`ImageLimits`] before anything is allocated.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::ImageDecode`], [`Error::ImageTooLarge`].
+    /// [`Error::Io`], [`Error::FileTooLarge`], [`Error::ImageDecode`], [`Error::ImageTooLarge`].
     ///
     /// # Example
     /// ```no_run
@@ -86,24 +86,19 @@ impl Image {
         }
     }
 
+    /// Whether [`save`](Self::save) knows what to write there, by the path's ending.
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_path(path: &Path) -> Result<()> {
+        format_of(path).map(drop)
+    }
+
     /// Writes the image as PNG, or as JPEG where the path ends so. The file appears whole or not at all.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::InvalidParameter`] for another ending.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-        let format = match extension.as_str() {
-            "png" => image::ImageFormat::Png,
-            "jpg" | "jpeg" => image::ImageFormat::Jpeg,
-            _ => {
-                return Err(Error::InvalidParameter {
-                    parameter: "picture path",
-                    value: path.display().to_string(),
-                    expected: "a path that ends in .png, .jpg or .jpeg".into(),
-                });
-            }
-        };
+        let format = format_of(path)?;
         let mut bytes = std::io::Cursor::new(Vec::new());
         image::write_buffer_with_format(
             &mut bytes,
@@ -115,6 +110,19 @@ impl Image {
         )
         .map_err(|e| Error::io("encode", path)(std::io::Error::other(e)))?;
         crate::files::write_atomically(path, bytes.get_ref())
+    }
+}
+
+fn format_of(path: &Path) -> Result<image::ImageFormat> {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+    match extension.as_str() {
+        "png" => Ok(image::ImageFormat::Png),
+        "jpg" | "jpeg" => Ok(image::ImageFormat::Jpeg),
+        _ => Err(Error::InvalidParameter {
+            parameter: "picture path",
+            value: path.display().to_string(),
+            expected: "a path that ends in .png, .jpg or .jpeg".into(),
+        }),
     }
 }
 

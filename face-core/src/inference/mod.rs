@@ -15,7 +15,8 @@ pub trait Model: Send + Sync {
     /// What the file declares about itself.
     fn signature(&self) -> &ModelSignature;
 
-    /// Runs the network. Many threads may call at once; none waits for another.
+    /// Runs the network. Many threads may call at once; none waits for another, but for the one that prepares the network
+    /// for an input of the same new size.
     ///
     /// The input's axes are those of the network, as `NCHW` or `NHWC`; the outputs come in the file's order.
     ///

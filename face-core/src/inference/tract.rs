@@ -66,7 +66,7 @@ impl TractModel {
     /// Also [`Error::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = crate::files::read_model(path)?;
         Self::from_onnx(path.display().to_string(), &bytes)
     }
 

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use super::embedder_spec::{CropsFile, EmbedderSpec, InputFile, parse_toml};
 use crate::error::{Error, Result};
-use crate::matching::Threshold;
 use crate::stage::Metric;
+use crate::stage::Threshold;
 
 /// What this project knows about models: names, licences, sources, digests, preprocessing and thresholds.
 ///
@@ -32,8 +32,10 @@ pub struct CatalogueEntry {
     pub summary: String,
     /// SPDX identifier of the licence of the weights or the photo, or `public domain`.
     pub licence: String,
-    /// Authors and origin.
+    /// Authors and origin, and what they ask for.
     pub credit: String,
+    /// The copyright line that the licence wants kept, where the source brings no licence text.
+    pub copyright: Option<String>,
     /// The file as it lies in the cache.
     pub file: FileRecord,
     /// Where it comes from.

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use crate::error::{Error, Result, ensure_finite};
+use crate::error::{Error, Result, ensure_finite, ensure_name};
 use crate::geometry::templates::Template;
 use crate::geometry::{LandmarkScheme, Landmarks, Point};
-use crate::matching::Threshold;
+use crate::stage::Threshold;
 use crate::stage::{CropSpec, Metric};
 
 /// Order of the axes of a network's input.
@@ -78,6 +78,7 @@ impl EmbedderSpec {
     /// # Errors
     /// [`Error::NonFinite`], [`Error::InvalidParameter`], and as [`CropSpec::validate`].
     pub fn validate(&self) -> Result<()> {
+        ensure_name("model name", &self.name)?;
         self.crops.validate()?;
         ensure_finite("mean", &self.mean)?;
         ensure_finite("std", &self.std)?;
@@ -217,7 +218,40 @@ impl EmbedderSpec {
     /// Also [`Error::Io`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::parse(&std::fs::read_to_string(path).map_err(Error::io("read", path))?, path)
+        Self::parse(&crate::files::read_text(path)?, path)
+    }
+
+    /// The settings as TOML, for a file of one's own: [`from_toml`](Self::from_toml) reads them back.
+    pub fn to_toml(&self) -> String {
+        let list = |values: &[f32]| values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
+        let Template { name, width, height, landmarks } = &self.crops.template;
+        let template = if Template::by_name(name).is_ok_and(|known| *known == self.crops.template) {
+            format!("{name:?}")
+        } else {
+            let points = landmarks.points.map(|p| format!("[{}]", list(&[p.x, p.y]))).join(", ");
+            let scheme = landmarks.scheme.name();
+            format!(
+                "{{ name = {name:?}, width = {width}, height = {height}, scheme = {scheme:?}, points = [{points}] }}"
+            )
+        };
+        let [color, layout, metric] =
+            [format!("{:?}", self.color), format!("{:?}", self.layout), format!("{:?}", self.metric)]
+                .map(|word| word.to_lowercase());
+        let mut text = format!(
+            "name = {:?}\nmetric = {metric:?}\n\n[crops]\ntemplate = {template}\nzooms = [{}]\nmirror = {}\n\n\
+             [input]\ncolor = {color:?}\nmean = [{}]\nstd = [{}]\nlayout = {layout:?}\n",
+            self.name,
+            list(&self.crops.zooms),
+            self.mirror,
+            list(&self.mean),
+            list(&self.std),
+        );
+        for Threshold { similarity, far, measured_on } in &self.thresholds {
+            text += &format!(
+                "\n[[thresholds]]\nsimilarity = {similarity:?}\nfar = {far:e}\nmeasured_on = {measured_on:?}\n"
+            );
+        }
+        text
     }
 
     fn parse(text: &str, path: &Path) -> Result<Self> {
@@ -292,6 +326,15 @@ layout = "nhwc"
         assert_eq!((spec.color, spec.layout, spec.metric), (ColorOrder::Bgr, TensorLayout::Nhwc, Metric::Euclidean));
         assert_eq!((spec.crops.template.width, spec.crops.zooms.as_slice(), spec.mirror), (64, &[1.0][..], false));
         assert!(spec.preprocessing().contains("square 64x64 eyes-nose-mouth 20,20"), "{}", spec.preprocessing());
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut own = EmbedderSpec::from_toml(GOOD).unwrap();
+        own.thresholds.push(Threshold { similarity: -0.5432, far: 1e-3, measured_on: "a \"set\"".into() });
+        for spec in [own, EmbedderSpec::arcface("mine")] {
+            assert_eq!(EmbedderSpec::from_toml(&spec.to_toml()).unwrap(), spec, "{}", spec.to_toml());
+        }
     }
 
     #[test]

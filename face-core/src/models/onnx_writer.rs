@@ -6,6 +6,8 @@
 use prost::Message as _;
 use tract_onnx::pb;
 
+use crate::error::{Error, Result};
+
 /// An ONNX graph in the making. Nodes are added in the order in which they run.
 pub struct GraphWriter {
     graph: pb::GraphProto,
@@ -46,6 +48,9 @@ impl GraphWriter {
     }
 
     /// Convolution with square stride and padding. Weights: outputs x inputs x rows x columns.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] when there are not as many values as the shape holds.
     #[allow(clippy::too_many_arguments)] // They are the operator's own.
     pub fn convolution(
         &mut self,
@@ -56,15 +61,15 @@ impl GraphWriter {
         biases: &[f32],
         stride: usize,
         padding: usize,
-    ) -> TensorRef {
-        let weights = self.weight(&format!("{name}.weight"), shape, weights);
-        let biases = self.weight(&format!("{name}.bias"), &shape[..1], biases);
+    ) -> Result<TensorRef> {
+        let weights = self.weight(&format!("{name}.weight"), shape, weights)?;
+        let biases = self.weight(&format!("{name}.bias"), &shape[..1], biases)?;
         let attributes = vec![
             integers("kernel_shape", &shape[2..]),
             integers("strides", &[stride; 2]),
             integers("pads", &[padding; 4]),
         ];
-        self.node("Conv", name, &[input, &weights, &biases], attributes)
+        Ok(self.node("Conv", name, &[input, &weights, &biases], attributes))
     }
 
     /// Rectified linear unit.
@@ -118,9 +123,18 @@ impl GraphWriter {
     }
 
     /// Product of rows with a matrix of inputs x outputs.
-    pub fn matrix_product(&mut self, name: &str, input: &TensorRef, shape: &[usize; 2], matrix: &[f32]) -> TensorRef {
-        let matrix = self.weight(&format!("{name}.weight"), shape, matrix);
-        self.node("MatMul", name, &[input, &matrix], vec![])
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] when there are not as many values as the shape holds.
+    pub fn matrix_product(
+        &mut self,
+        name: &str,
+        input: &TensorRef,
+        shape: &[usize; 2],
+        matrix: &[f32],
+    ) -> Result<TensorRef> {
+        let matrix = self.weight(&format!("{name}.weight"), shape, matrix)?;
+        Ok(self.node("MatMul", name, &[input, &matrix], vec![]))
     }
 
     /// The bytes of the file.
@@ -135,8 +149,15 @@ impl GraphWriter {
         model.encode_to_vec()
     }
 
-    fn weight(&mut self, name: &str, shape: &[usize], values: &[f32]) -> TensorRef {
-        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
+    fn weight(&mut self, name: &str, shape: &[usize], values: &[f32]) -> Result<TensorRef> {
+        let count = shape.iter().try_fold(1_usize, |product, side| product.checked_mul(*side));
+        if count != Some(values.len()) {
+            return Err(Error::InvalidParameter {
+                parameter: "weights",
+                value: format!("{} values for {name}", values.len()),
+                expected: format!("as many as {shape:?} holds"),
+            });
+        }
         self.graph.initializer.push(pb::TensorProto {
             name: name.to_owned(),
             dims: shape.iter().map(|side| *side as i64).collect(),
@@ -144,7 +165,7 @@ impl GraphWriter {
             raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
             ..Default::default()
         });
-        TensorRef(name.to_owned())
+        Ok(TensorRef(name.to_owned()))
     }
 
     fn node(

@@ -123,9 +123,9 @@ impl Region {
     /// count what is missing as black, as bilinear samples there do.
     fn averaged(&self, image: &ImageView<'_>, block: u32) -> Image {
         let (columns, rows) = (self.width.div_ceil(block), self.height.div_ceil(block));
-        let area = block * block;
+        let area = u64::from(block) * u64::from(block);
         let mut data = Vec::with_capacity(columns as usize * rows as usize * 3);
-        let mut sums = vec![[0_u32; 3]; columns as usize];
+        let mut sums = vec![[0_u64; 3]; columns as usize];
         for row in 0..rows {
             sums.fill([0; 3]);
             let top = self.y + row * block;
@@ -133,7 +133,7 @@ impl Region {
                 for x in self.x..(self.x + columns * block).min(image.width()) {
                     let sum = &mut sums[((x - self.x) / block) as usize];
                     for (total, value) in sum.iter_mut().zip(image.rgb(x, y)) {
-                        *total += u32::from(value);
+                        *total += u64::from(value);
                     }
                 }
             }
@@ -189,6 +189,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_largest_blocks_do_not_overflow() {
+        let white = Image::from_raw(6000, 6000, vec![255; 6000 * 6000 * 3]).unwrap();
+        let shrink = SimilarityTransform { a: 1.01e-4, b: 0.0, tx: 0.0, ty: 0.0 };
+        let small = warp(&white.view(), &shrink, 1, 1);
+        assert!(small.as_raw()[0] > 50, "{small:?}");
     }
 
     #[test]

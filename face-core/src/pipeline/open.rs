@@ -158,7 +158,7 @@ fn load<'a>(
         ModelSource::Default => store.catalogue().default_for(role)?,
         ModelSource::Catalogue(name) => store.catalogue().entry(name)?,
         ModelSource::File(path) => {
-            let content = std::fs::read(path).map_err(Error::io("read", path))?;
+            let content = crate::files::read_model(path)?;
             return Ok((None, path.display().to_string(), content));
         }
         ModelSource::Bytes { name, content } => return Ok((None, name.clone(), content.clone())),

@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
-use face_core::aligners::{DlibFivePoint, DlibFivePointParams};
+use face_core::aligners::{DetectorLandmarks, DlibFivePoint, DlibFivePointParams};
 use face_core::detectors::{CenterFace, DetectionParams, YuNet};
 use face_core::embedders::{EmbedderSpec, OnnxEmbedder};
 use face_core::inference::{Model, TractModel};
 use face_core::models::formats::dlib_resnet_to_onnx;
 use face_core::normalizers::SimilarityNormalizer;
+use face_core::templates::Template;
 use face_core::{
-    CropSpec, Error, FaceCrop, FaceDetector, Image, ImageView, Landmarks, ModelSource, Normalizer, PipelineParams,
-    PixelFormat, Point, templates,
+    CropSpec, Error, FaceCrop, FaceDetector, FacePipeline, Image, ImageView, Landmarks, ModelSource, Normalizer,
+    PipelineParams, PixelFormat, Point, templates,
 };
 
 use crate::common::{self, errors, face, face_with, json};
@@ -184,7 +185,7 @@ fn a_nan_in_a_user_s_tensor_is_named() {
     vector[17] = f32::NAN;
     let error = face_core::Embedding::new(vector, space.clone()).unwrap_err();
     assert!(matches!(error, Error::NonFinite { index: 17, .. }), "{error}");
-    // As the input of a network: the engine takes it, and what comes out is no embedding.
+    // As the input of a network.
     let network = TractModel::from_onnx("recogniser", &store.read("dlib-resnet-v1").unwrap()).unwrap();
     let mut input = ndarray::Array4::<f32>::zeros((1, 3, 150, 150));
     input[(0, 1, 70, 70)] = f32::NAN;
@@ -211,18 +212,51 @@ fn crops_for_another_recogniser_are_refused() {
     assert!(error.to_string().contains("dlib150") && error.to_string().contains("arcface112"), "{error}");
     let error = FaceCrop::from_aligned(crop, templates::DLIB_150.clone()).unwrap_err();
     assert!(matches!(error, Error::CropMismatch { .. }), "{error}");
+    // Its fields are public: a crop that is not what it says.
+    let spec = pipeline.embedder.crop_spec().clone();
+    for views in [vec![], vec![Image::from_raw(1, 1, vec![0; 3]).unwrap()]] {
+        let crop = FaceCrop { spec: spec.clone(), views, transform: aligned.transform };
+        assert!(matches!(pipeline.embedder.embed(&crop), Err(Error::CropMismatch { .. })));
+    }
+    let impossible = Template { width: 0, ..templates::DLIB_150.clone() };
+    assert!(matches!(
+        SimilarityNormalizer::new(CropSpec::single(impossible)),
+        Err(Error::InvalidParameter { parameter: "template width", .. })
+    ));
+}
+
+#[test]
+fn stages_that_do_not_fit_together_are_an_error_and_not_an_empty_answer() {
+    let test = "stages_that_do_not_fit_together_are_an_error_and_not_an_empty_answer";
+    let Some(store) = common::store(test) else { return };
+    let open = || {
+        let detector = face_core::open_detector(&store, &ModelSource::Default, &DetectionParams::default()).unwrap();
+        (detector, face_core::open_embedder(&store, &PipelineParams::default()).unwrap())
+    };
+    let photo = common::photo(&store, "astronaut");
+    let (detector, embedder) = open();
+    let other = SimilarityNormalizer::new(CropSpec::single(templates::ARCFACE_112.clone())).unwrap();
+    let pipeline = FacePipeline::new(detector, DetectorLandmarks, other, embedder);
+    assert!(matches!(pipeline.analyze(&photo.view()), Err(Error::CropMismatch { .. })));
+    let (detector, embedder) = open();
+    let corners = SimilarityNormalizer::new(CropSpec::single(templates::DLIB_150_CORNERS.clone())).unwrap();
+    let pipeline = FacePipeline::new(detector, DetectorLandmarks, corners, embedder);
+    assert!(matches!(pipeline.analyze(&photo.view()), Err(Error::LandmarkScheme { .. })));
 }
 
 #[test]
 fn odd_pictures_are_looked_at_without_harm() {
     let test = "odd_pictures_are_looked_at_without_harm";
-    let (Some(store), Some(yunet)) = (common::store(test), common::yunet(test)) else { return };
+    let Some(store) = common::store(test) else { return };
     let centerface = CenterFace::from_bytes(&store.read("centerface").unwrap(), DetectionParams::default()).unwrap();
-    let yunet = YuNet::from_bytes(&yunet, DetectionParams::default()).unwrap();
+    let mut detectors: Vec<Box<dyn FaceDetector>> = vec![Box::new(centerface)];
+    if let Some(yunet) = common::yunet(test) {
+        detectors.push(Box::new(YuNet::from_bytes(&yunet, DetectionParams::default()).unwrap()));
+    }
     for (width, height) in [(1, 1), (1, 5000), (5000, 1), (31, 33), (320, 320), (427, 321)] {
         let noise: Vec<u8> = (0..width * height).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let view = ImageView::new(&noise, width, height, PixelFormat::Gray8).unwrap();
-        for detector in [&centerface as &dyn FaceDetector, &yunet] {
+        for detector in &detectors {
             for face in detector.detect(&view).unwrap() {
                 assert!(face.bounding_box.width.is_finite() && (0.0..=1.0).contains(&face.score));
             }
@@ -246,7 +280,7 @@ fn a_cache_that_is_no_cache_or_cannot_be_written_is_an_error_with_a_cure() {
     std::fs::write(&blocked, "x").unwrap();
     let output = face_with(&["models", "pull"], &[("FACE_MODELS", &blocked.join("models"))]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(errors(&output).contains("cannot create"), "{output:?}");
+    assert!(errors(&output).contains("cannot create") && errors(&output).contains("FACE_MODELS"), "{output:?}");
     // A cache that holds everything is never written to.
     let full = folder.path().join("full cache");
     for name in ["centerface", "dlib-resnet-v1"] {

@@ -1,7 +1,5 @@
 //! The command `face` as a program sees it.
 
-use std::path::Path;
-
 use crate::common::{self, errors, face, face_with, json};
 
 fn sample(name: &str, test: &str) -> Option<String> {
@@ -180,5 +178,37 @@ fn options_out_of_range_are_named() {
     assert!(errors(&output).contains("--spec"), "{output:?}");
     let output = face(&["detect", &photo, "--detector", "yolo"]);
     assert!(errors(&output).contains("it has: centerface"), "{output:?}");
-    assert!(Path::new(&photo).exists());
+    // What only a file of one's own needs, or must not have.
+    for (arguments, named) in [
+        (
+            &["embed", &photo, "--embedder", "./mine.onnx", "--variant", "single-euclidean", "--spec", "s.toml"][..],
+            "--variant",
+        ),
+        (
+            &["eval", "lfw", "--images", ".", "--pairs", &photo, "--embedder", "./mine.onnx", "--mirror", "true"],
+            "--spec",
+        ),
+        (&["eval", "lfw", "--images", ".", "--pairs", &photo, "--roc", "curve.pdf"], ".png"),
+        (&["detect", &photo, "--draw", "no such folder/out.png"], "no such folder"),
+    ] {
+        let output = face(arguments);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(errors(&output).contains(named), "{named}: {output:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_does_not_change_the_status() {
+    let test = "a_reader_that_has_seen_enough_does_not_change_the_status";
+    let (Some(a), Some(b)) = (sample("obama", test), sample("biden", test)) else { return };
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_face"))
+        .args(["verify", &a, &b])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
 }

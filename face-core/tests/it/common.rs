@@ -11,8 +11,8 @@ use face_core::{FacePipeline, Image, ModelStore, PipelineParams};
 /// Says why a test cannot run here. In CI everything is there, so that a skip is a mistake.
 pub(crate) fn skip(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "{test} was skipped in CI: {reason}");
-    // Not `eprintln!`: the harness would hide it.
-    let _ = writeln!(std::io::stderr(), "skipped: {test}: {reason}");
+    // Not `eprintln!`: the harness would hide it. The line's start is not ours when there is one thread alone.
+    let _ = writeln!(std::io::stderr(), "\nskipped: {test}: {reason}");
 }
 
 /// The cache with the default models and the samples, or `None` after a skip.

@@ -47,27 +47,36 @@ fn assert_same_sources(golden: &Value, store: &ModelStore) {
 }
 
 #[test]
-fn detections_agree_with_onnxruntime_and_opencv() {
-    let test = "detections_agree_with_onnxruntime_and_opencv";
+fn detections_of_centerface_agree_with_onnxruntime() {
+    let test = "detections_of_centerface_agree_with_onnxruntime";
     let Some(store) = common::store(test) else { return };
-    let Some(yunet) = common::yunet(test) else { return };
+    compare_detections(&store, "centerface", &store.read("centerface").unwrap(), 14);
+}
+
+#[test]
+fn detections_of_yunet_agree_with_opencv() {
+    let test = "detections_of_yunet_agree_with_opencv";
+    let (Some(store), Some(yunet)) = (common::store(test), common::yunet(test)) else { return };
+    compare_detections(&store, "yunet", &yunet, 5);
+}
+
+fn compare_detections(store: &ModelStore, detector: &str, network: &[u8], at_least: usize) {
     let golden = golden("detection.json");
-    assert_same_sources(&golden, &store);
-    let centerface = store.read("centerface").unwrap();
+    assert_same_sources(&golden, store);
     let tolerance = |what: &str| number(&golden["tolerance"][what]);
     let mut compared = 0;
-    for case in list(&golden["cases"]) {
+    for case in list(&golden["cases"]).iter().filter(|case| case["detector"] == detector) {
         let params = DetectionParams {
             score_threshold: Some(number(&case["score"]) as f32),
             nms_threshold: number(&case["nms"]) as f32,
             ..common::own_size()
         };
-        let (detector, photo) = (case["detector"].as_str().unwrap(), case["photo"].as_str().unwrap());
+        let photo = case["photo"].as_str().unwrap();
         let detector: Box<dyn FaceDetector> = match detector {
-            "centerface" => Box::new(CenterFace::from_bytes(&centerface, params).unwrap()),
-            _ => Box::new(YuNet::from_bytes(&yunet, params).unwrap()),
+            "centerface" => Box::new(CenterFace::from_bytes(network, params).unwrap()),
+            _ => Box::new(YuNet::from_bytes(network, params).unwrap()),
         };
-        let found = detector.detect(&common::photo(&store, photo).view()).unwrap();
+        let found = detector.detect(&common::photo(store, photo).view()).unwrap();
         let expected = list(&case["faces"]);
         assert_eq!(found.len(), expected.len(), "{case}");
         for (face, expected) in found.iter().zip(expected) {
@@ -84,7 +93,7 @@ fn detections_agree_with_onnxruntime_and_opencv() {
             compared += 1;
         }
     }
-    assert!(compared >= 16, "{compared}");
+    assert!(compared >= at_least, "{compared}");
 }
 
 /// The test picture of the script.
@@ -160,7 +169,8 @@ fn landmarks_agree_with_dlib() {
             FaceRectangle { left: left as i32, top: top as i32, right: right as i32, bottom: bottom as i32 };
         let found = aligner.predict(&photo.view(), &rectangle).unwrap();
         for (ours, theirs) in found.points.into_iter().zip(points(&case["landmarks"])) {
-            // dlib rounds its landmarks to whole pixels.
+            // dlib rounds its landmarks to whole pixels. That all 320 points of 64 rectangles round to the same pixels
+            // leaves no room for a difference of a tenth: one point in ten would cross a border.
             let rounded = Point::new((ours.x + 0.5).floor(), (ours.y + 0.5).floor());
             let distance = f64::from(rounded.distance(theirs));
             assert!(distance <= number(&golden["tolerance"]["pixels"]), "{ours:?}, dlib has {theirs:?}: {case}");

@@ -25,8 +25,11 @@ struct Server {
     port: u16,
     certificate: String,
     /// Path and range of every request.
-    requests: Arc<Mutex<Vec<(String, Option<usize>)>>>,
+    requests: Arc<Mutex<Vec<Asked>>>,
 }
+
+/// A path, and the byte from which its content was asked for.
+type Asked = (String, Option<usize>);
 
 /// What is sent for a request: the head's first lines, the body, and how many bytes of it before the line breaks.
 struct Answer {
@@ -89,7 +92,7 @@ source = {{ kind = "https", urls = [{}] }}
             .with_root_certificates(self.certificate.as_bytes())
     }
 
-    fn requests(&self) -> Vec<(String, Option<usize>)> {
+    fn requests(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.requests.lock().unwrap())
     }
 }
@@ -97,7 +100,7 @@ source = {{ kind = "https", urls = [{}] }}
 fn serve(
     mut stream: rustls::StreamOwned<rustls::ServerConnection, std::net::TcpStream>,
     port: u16,
-    requests: &Mutex<Vec<(String, Option<usize>)>>,
+    requests: &Mutex<Vec<Asked>>,
     count: &AtomicUsize,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(&mut stream).lines();
@@ -309,10 +312,14 @@ fn two_processes_pull_a_package_into_one_cache() {
         let workers = [scope.spawn(pull), scope.spawn(pull)];
         workers.map(|worker| worker.join().unwrap())
     });
+    let said: Vec<String> = outputs.iter().map(common::errors).collect();
+    if said.iter().all(|text| text.contains("check the network")) {
+        common::skip(test, "the package index cannot be reached");
+        return;
+    }
     for output in &outputs {
         assert_eq!(output.status.code(), Some(0), "{output:?}");
     }
-    let said: Vec<String> = outputs.iter().map(common::errors).collect();
     assert_eq!(said.iter().filter(|text| text.contains("pulled  centerface")).count(), 1, "{said:?}");
     assert_eq!(said.iter().filter(|text| text.contains("present centerface")).count(), 1, "{said:?}");
     assert!(!left_over.exists());

@@ -20,7 +20,7 @@ fn sface_like() -> Vec<u8> {
     for channel in 0..3 {
         weights[(channel * 3 + channel) * 49..][..49].fill(1.0 / 49.0);
     }
-    let cells = graph.convolution("cells", &input, &[3, 3, 7, 7], &weights, &[0.0; 3], 7, 0);
+    let cells = graph.convolution("cells", &input, &[3, 3, 7, 7], &weights, &[0.0; 3], 7, 0).unwrap();
     let flat = graph.flatten("flat", &cells);
     let mut matrix = vec![0.0; 3 * 256 * 128];
     for k in 0..128 {
@@ -28,7 +28,7 @@ fn sface_like() -> Vec<u8> {
             matrix[((k % 3) * 256 + cell) * 128 + k] = 1.0 / 128.0;
         }
     }
-    let embedding = graph.matrix_product("fc", &flat, &[3 * 256, 128], &matrix);
+    let embedding = graph.matrix_product("fc", &flat, &[3 * 256, 128], &matrix).unwrap();
     graph.output("fc1", &embedding, &[1, 128]);
     graph.into_bytes()
 }
@@ -77,18 +77,30 @@ fn the_adapter_of_sface_feeds_rgb_from_0_to_255_on_the_arcface_template() {
 
 #[test]
 fn layout_colour_and_scale_are_applied_as_stated() {
-    let crop: Vec<u8> = (0..112 * 112 * 3_u32).map(|i| (i % 251) as u8).collect();
-    let crop = Image::from_raw(112, 112, crop).unwrap();
+    // Every channel, and every half of it, has another mean.
+    let pixels = (0..112 * 112_u32).flat_map(|i| if i % 112 < 56 { [10, 100, 200] } else { [30, 60, 250] });
+    let crop = Image::from_raw(112, 112, pixels.collect()).unwrap();
     let aligned = || FaceCrop::from_aligned(crop.clone(), templates::ARCFACE_112.clone()).unwrap();
     let spec = Catalogue::builtin().entry("sface").unwrap().embedder_spec(None).unwrap();
     let embed = |spec: EmbedderSpec| OnnxEmbedder::from_bytes(&sface_like(), spec).unwrap().embed(&aligned()).unwrap();
     let rgb = embed(spec.clone());
+    let unit = |raw: [f32; 6]| {
+        let all: Vec<f32> = (0..128).map(|k| raw[k % 6]).collect();
+        let length = all.iter().map(|v| v * v).sum::<f32>().sqrt();
+        all.into_iter().map(|v| v / length).collect::<Vec<_>>()
+    };
+    let assert_near = |found: &[f32], expected: &[f32]| {
+        let far = found.iter().zip(expected).find(|(a, b)| (**a - **b).abs() > 1e-4);
+        assert_eq!((found.len(), far), (expected.len(), None));
+    };
+    // Value k is the mean of channel k mod 3 over the left half for even k and the right half for odd k.
+    assert_near(rgb.vector(), &unit([10.0, 60.0, 200.0, 30.0, 100.0, 250.0]));
     let bgr = embed(EmbedderSpec { color: ColorOrder::Bgr, ..spec.clone() });
-    assert!((rgb.vector()[0] - bgr.vector()[2]).abs() < 1e-4, "channel 0 and channel 2 change places");
+    assert_near(bgr.vector(), &unit([200.0, 60.0, 10.0, 250.0, 100.0, 30.0]));
     assert!(rgb.similarity(&bgr).is_err(), "another colour order is another space");
-    // (x - 127.5) / 127.5 and then unit length again.
-    let scaled = embed(EmbedderSpec { mean: [127.5; 3], std: [127.5; 3], ..spec.clone() });
-    assert!(scaled.vector().iter().zip(rgb.vector()).any(|(a, b)| (a - b).abs() > 1e-3));
+    // Mean and scale go with the channels as the network sees them.
+    let scaled = embed(EmbedderSpec { mean: [5.0, 50.0, 100.0], std: [1.0, 2.0, 4.0], ..spec.clone() });
+    assert_near(scaled.vector(), &unit([5.0, 5.0, 25.0, 25.0, 25.0, 37.5]));
     // A network for channels first refuses pictures with channels last, when it is loaded.
     let last = EmbedderSpec { layout: TensorLayout::Nhwc, ..spec };
     let error = OnnxEmbedder::from_bytes(&sface_like(), last).err().unwrap();

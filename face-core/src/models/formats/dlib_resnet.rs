@@ -10,6 +10,23 @@ use crate::models::onnx_writer::{GraphWriter, TensorRef};
 
 /// Side of the input in pixels.
 const INPUT_SIDE: usize = 150;
+/// Output channels of each block, and whether it halves the picture.
+const BLOCKS: [(usize, bool); 14] = [
+    (32, false),
+    (32, false),
+    (32, false),
+    (64, true),
+    (64, false),
+    (64, false),
+    (64, false),
+    (128, true),
+    (128, false),
+    (128, false),
+    (256, true),
+    (256, false),
+    (256, false),
+    (256, true),
+];
 /// Length of the embedding.
 const DIMENSION: usize = 128;
 
@@ -22,7 +39,7 @@ const DIMENSION: usize = 128;
 /// # Errors
 /// [`ModelInvalid`](crate::Error::ModelInvalid) for any other file.
 pub fn dlib_resnet_to_onnx(dat: &[u8]) -> Result<Vec<u8>> {
-    Ok(Network::read(dat)?.write())
+    Network::read(dat)?.write()
 }
 
 /// A convolution with the affine layer behind it folded in.
@@ -85,11 +102,11 @@ impl Network {
         Ok(network)
     }
 
-    fn write(&self) -> Vec<u8> {
+    fn write(&self) -> Result<Vec<u8>> {
         let mut graph = GraphWriter::new("dlib-resnet-v1");
         let mut size = INPUT_SIDE;
         let mut at = graph.input("input", &[1, 3, INPUT_SIDE, INPUT_SIDE]);
-        at = write_convolution(&mut graph, "stem", &at, &self.stem);
+        at = write_convolution(&mut graph, "stem", &at, &self.stem)?;
         size = (size - 7) / 2 + 1;
         at = graph.relu("stem.relu", &at);
         at = graph.max_pool("stem.pool", &at, 3, 2);
@@ -97,9 +114,9 @@ impl Network {
         let mut channels = self.stem.shape[0];
         for (index, block) in self.blocks.iter().enumerate() {
             let name = |part: &str| format!("block{index}.{part}");
-            let mut path = write_convolution(&mut graph, &name("first"), &at, &block.first);
+            let mut path = write_convolution(&mut graph, &name("first"), &at, &block.first)?;
             path = graph.relu(&name("first.relu"), &path);
-            path = write_convolution(&mut graph, &name("second"), &path, &block.second);
+            path = write_convolution(&mut graph, &name("second"), &path, &block.second)?;
             let mut kept = at;
             if block.halves {
                 // dlib adds tensors of different sizes as if zeros stood outside of the smaller one.
@@ -117,13 +134,13 @@ impl Network {
         at = graph.global_average_pool("pool", &at);
         at = graph.flatten("flat", &at);
         let [inputs, outputs, ..] = self.projection.shape;
-        at = graph.matrix_product("projection", &at, &[inputs, outputs], &self.projection.data);
+        at = graph.matrix_product("projection", &at, &[inputs, outputs], &self.projection.data)?;
         graph.output("embedding", &at, &[1, DIMENSION]);
-        graph.into_bytes()
+        Ok(graph.into_bytes())
     }
 }
 
-fn write_convolution(graph: &mut GraphWriter, name: &str, input: &TensorRef, c: &Convolution) -> TensorRef {
+fn write_convolution(graph: &mut GraphWriter, name: &str, input: &TensorRef, c: &Convolution) -> Result<TensorRef> {
     graph.convolution(name, input, &c.shape, &c.weights, &c.biases, c.stride, c.padding)
 }
 
@@ -148,13 +165,13 @@ impl Layers<'_> {
             _ => return Err(self.other("another layer than a 3x3 max pooling after the stem")),
         }
         let (mut channels, mut blocks) = (stem.shape[0], vec![]);
-        loop {
-            // The end of the network, instead of another block.
-            if self.marks_ahead() == 0 {
-                break;
-            }
+        for (outputs, halves) in BLOCKS {
             let block = self.block(channels)?;
             channels = block.second.shape[0];
+            if (channels, block.halves) != (outputs, halves) {
+                let found = format!("a block of {channels} channels (halving: {})", block.halves);
+                return Err(self.other(format!("{found} where one of {outputs} (halving: {halves}) belongs")));
+            }
             blocks.push(block);
         }
         match self.next()? {

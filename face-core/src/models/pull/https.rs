@@ -14,7 +14,7 @@ use crate::files::sha256_hex;
 use crate::models::catalogue::{CatalogueEntry, FileRecord};
 use crate::models::store::ModelStore;
 
-/// Tries in a row that bring not a single byte, before the next address is asked.
+/// Tries in a row that come no farther into the file, before the next address is asked.
 const FRUITLESS_TRIES: u32 = 3;
 /// Wait before the second try; doubled before each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -79,7 +79,7 @@ fn from_address(
     progress: &PullProgress<'_>,
 ) -> Result<Vec<u8>, Failure> {
     let FileRecord { name, bytes, sha256 } = &entry.file;
-    let mut fruitless = 0;
+    let (mut fruitless, mut farthest) = (0, length_of(part));
     loop {
         let before = length_of(part);
         let outcome = match before {
@@ -105,7 +105,8 @@ fn from_address(
             Err(Failure::Passing(reason)) => reason,
             Err(other) => return Err(other),
         };
-        fruitless = if length_of(part) > before { 0 } else { fruitless + 1 };
+        fruitless = if length_of(part) > farthest { 0 } else { fruitless + 1 };
+        farthest = farthest.max(length_of(part));
         if fruitless == FRUITLESS_TRIES {
             return Err(Failure::Passing(format!("{reason} (after {FRUITLESS_TRIES} tries)")));
         }
@@ -123,10 +124,8 @@ fn request(
     progress: &PullProgress<'_>,
 ) -> Result<(), Failure> {
     let local = |action: &'static str| move |error| Failure::Local(Error::io(action, part)(error));
-    let mut output = File::options().create(true).truncate(false).write(true).open(part).map_err(local("create"))?;
-    let mut received = output.seek(std::io::SeekFrom::End(0)).map_err(local("write"))?;
+    let mut received = length_of(part);
     if received > file.bytes {
-        output.set_len(0).map_err(local("write"))?;
         received = 0;
     }
     let mut call = agent.get(url).header(ACCEPT_ENCODING, "identity");
@@ -137,19 +136,18 @@ fn request(
     let status = response.status().as_u16();
     let starts_at = response.headers().get(CONTENT_RANGE).and_then(|range| range.to_str().ok()).and_then(range_start);
     match status {
-        206 if starts_at == Some(received) => {}
+        206 if received > 0 && starts_at == Some(received) => {}
         // The server sends the whole file, whatever was asked.
-        200 => {
-            received = 0;
-            output.set_len(0).map_err(local("write"))?;
-        }
-        206 | 416 => {
-            output.set_len(0).map_err(local("write"))?;
+        200 => received = 0,
+        206 | 416 if received > 0 => {
+            std::fs::remove_file(part).map_err(local("remove"))?;
             return Err(Failure::Passing(format!("the server cannot go on at byte {received}")));
         }
         408 | 429 | 500.. => return Err(Failure::Passing(format!("the server answered {status}"))),
         _ => return Err(Failure::Final(format!("the server answered {status}"))),
     }
+    let mut output = File::options().create(true).truncate(false).write(true).open(part).map_err(local("create"))?;
+    output.set_len(received).map_err(local("write"))?;
     output.seek(std::io::SeekFrom::Start(received)).map_err(local("write"))?;
     let mut body = response.into_body().into_reader();
     let mut chunk = vec![0; CHUNK_BYTES];

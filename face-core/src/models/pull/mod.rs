@@ -3,12 +3,12 @@
 mod https;
 mod package;
 
-use std::fs::File;
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
 use super::catalogue::{Catalogue, CatalogueEntry, Conversion, Converter, FileRecord, Source};
 use super::formats::dlib_resnet_to_onnx;
-use super::store::ModelStore;
+use super::store::{MODELS_VARIABLE, ModelStore};
 use crate::error::{Error, Result};
 use crate::files::{sha256_hex, write_atomically};
 
@@ -20,6 +20,11 @@ pub enum PullEvent<'a> {
     Present {
         /// Name of the entry.
         name: &'a str,
+    },
+    /// Another process is pulling into this folder; its end is waited for.
+    Waiting {
+        /// The folder.
+        folder: &'a Path,
     },
     /// Bytes arrive. The first event of a download has the number of bytes that are there from an earlier try.
     Downloading {
@@ -51,9 +56,11 @@ pub type PullProgress<'a> = dyn Fn(PullEvent<'_>) + 'a;
 
 /// Name of the file that a pulling process holds locked.
 const LOCK_FILE: &str = ".lock";
-/// Beginnings of the names of what an interrupted pull leaves behind.
-const LEFT_OVERS: [&str; 2] = [PULL_PREFIX, crate::files::TEMPORARY_PREFIX];
+/// Beginning of the names of folders into which packages are pulled.
 const PULL_PREFIX: &str = ".pull-";
+/// Texts of the licences that models from addresses are under.
+const MIT_TEXT: &str = include_str!("../../../../LICENSE-MIT");
+const APACHE_TEXT: &str = include_str!("../../../../LICENSE-APACHE");
 
 impl ModelStore {
     /// Brings the named models and samples into the cache, as far as they are not there yet.
@@ -75,8 +82,12 @@ impl ModelStore {
             wanted.iter().for_each(|entry| progress(PullEvent::Present { name: &entry.name }));
             return Ok(());
         }
-        std::fs::create_dir_all(self.folder()).map_err(Error::io("create the folder", self.folder()))?;
-        let _lock = self.lock()?;
+        let _lock = self.lock(progress).map_err(|error| Error::Pull {
+            name: names.join(", "),
+            source_name: "its source into the cache".into(),
+            reason: error.to_string(),
+            cure: format!("name a folder that can be written in the environment variable {MODELS_VARIABLE}"),
+        })?;
         for entry in &wanted {
             // Another process, or an artefact that was pulled for another entry, may have brought it meanwhile.
             if self.check(&entry.name).is_ok() {
@@ -95,10 +106,14 @@ impl ModelStore {
     }
 
     /// Whoever holds the lock is the only one that pulls into this folder.
-    fn lock(&self) -> Result<File> {
+    fn lock(&self, progress: &PullProgress<'_>) -> Result<File> {
+        std::fs::create_dir_all(self.folder()).map_err(Error::io("create the folder", self.folder()))?;
         let path = self.folder().join(LOCK_FILE);
         let file = File::options().create(true).truncate(false).write(true).open(&path);
         let file = file.map_err(Error::io("create", &path))?;
+        if let Err(TryLockError::WouldBlock) = file.try_lock() {
+            progress(PullEvent::Waiting { folder: self.folder() });
+        }
         match file.lock() {
             Ok(()) => self.clear_left_overs(),
             // Some network file systems have no locks. Files still appear whole; at worst two processes both download.
@@ -110,13 +125,12 @@ impl ModelStore {
 
     /// Removes what a killed process left. Best effort: it is only room on the disk.
     fn clear_left_overs(&self) {
-        let folders = [self.folder().to_owned()].into_iter();
-        let folders = folders.chain(self.catalogue().entries().iter().map(|e| self.folder().join(&e.name)));
-        for item in folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten() {
-            let name = item.file_name();
-            if LEFT_OVERS.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-                let path = item.path();
-                let _ = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        for path in items(self.folder(), PULL_PREFIX) {
+            let _ = std::fs::remove_dir_all(path);
+        }
+        for entry in self.catalogue().entries() {
+            for path in items(&self.folder().join(&entry.name), crate::files::TEMPORARY_PREFIX) {
+                let _ = std::fs::remove_file(path);
             }
         }
     }
@@ -170,15 +184,35 @@ impl ModelStore {
     }
 
     fn licence_text(&self, entry: &CatalogueEntry, text: Option<&str>) -> String {
-        let CatalogueEntry { name, summary, licence, credit, .. } = entry;
+        let CatalogueEntry { name, summary, licence, credit, copyright, .. } = entry;
         let source = self.source_name(entry);
-        let text = text.map(|text| format!("\nThe licence text of the package:\n\n{text}")).unwrap_or_default();
-        format!("{name}: {summary}\nLicence: {licence}\nCredit: {credit}\nSource: {source}\n{text}")
+        let text = match (text, licence.as_str()) {
+            (Some(text), _) => format!("The licence text of the package:\n\n{text}"),
+            (None, "MIT") => match copyright {
+                Some(holder) => {
+                    // Our own licence is the same but for the line that names the holder.
+                    let other_lines = MIT_TEXT.lines().filter(|line| !line.starts_with("Copyright"));
+                    let mut lines: Vec<&str> = other_lines.collect();
+                    lines.insert(2, holder);
+                    lines.join("\n") + "\n"
+                }
+                None => String::new(),
+            },
+            (None, "Apache-2.0") => APACHE_TEXT.to_owned(),
+            (None, _) => String::new(),
+        };
+        format!("{name}: {summary}\nLicence: {licence}\nCredit: {credit}\nSource: {source}\n\n{text}")
     }
 
     fn source_name(&self, entry: &CatalogueEntry) -> String {
         source_name(self.catalogue(), entry)
     }
+}
+
+/// What lies in a folder under names with that beginning.
+fn items(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    items.filter(|item| item.file_name().to_string_lossy().starts_with(prefix)).map(|item| item.path()).collect()
 }
 
 fn source_name(catalogue: &Catalogue, entry: &CatalogueEntry) -> String {

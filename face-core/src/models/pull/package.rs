@@ -31,7 +31,12 @@ pub(super) fn download(package: &Package, folder: &Path, progress: &PullProgress
         ["-m", "pip", "download", "--no-deps", "--require-hashes", "--progress-bar", "off", "--quiet"]
             .map(OsString::from)
             .to_vec();
-    arguments.extend([if is_wheel { "--only-binary" } else { "--no-binary" }.into(), ":all:".into()]);
+    // A wheel of another platform is only given out when everything is asked for as wheels.
+    arguments.extend(match (is_wheel, platform) {
+        (true, Some(_)) => ["--only-binary".into(), ":all:".into()],
+        (true, None) => ["--only-binary".into(), name.into()],
+        (false, _) => ["--no-binary".into(), name.into()],
+    });
     if let Some(tags) = platform {
         for (option, value) in [
             ("--platform", &tags.platform),
