@@ -139,8 +139,8 @@ impl Landmarks {
     ///
     /// # Errors
     /// [`Error::NonFinite`]; [`Error::DegenerateLandmarks`] when the points lie within half a pixel of one another, or
-    /// so close to a straight line that the spread across it is below 1 % of the spread along it. (The flattest of
-    /// the faces in Labeled Faces in the Wild and WIDER FACE keep more than that: see [the manual](crate::guide::alignment).)
+    /// so close to a straight line that the spread across it is below 1 % of the spread along it. (Real faces keep far
+    /// more: see [the manual](crate::guide::alignment).)
     pub fn validate(&self) -> Result<()> {
         let flat = self.points.map(|p| [p.x, p.y]);
         ensure_finite("landmarks", flat.as_flattened())?;

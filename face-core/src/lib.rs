@@ -53,7 +53,7 @@
 //! cause a panic, and sizes are checked before anything is allocated.
 //!
 //! # Features
-//! The default build is pure Rust and needs no C compiler. `pull` brings models from their sources, `draw` draws detections
+//! The default build links no library of the system; a C compiler assembles the matrix kernels of tract. `pull` brings models from their sources, `draw` draws detections
 //! and curves, `cli` is the command `face`.
 //!
 //! # The manual
