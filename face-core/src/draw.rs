@@ -96,10 +96,12 @@ fn draw_one(canvas: &mut RgbImage, detection: &Detection) -> Result<()> {
             Error::DegenerateLandmarks { .. } => Ok(()),
             other => Err(other),
         })?;
-        let radius = ((area.width / 45.0) as i32).clamp(1, 14);
+        let radius = ((area.width / 45.0) as i32).clamp(2, 14);
         for (Point { x, y }, color) in landmarks.points.into_iter().zip(POINT_COLORS) {
             if x > -20.0 && y > -20.0 && x < width as f32 + 20.0 && y < height as f32 + 20.0 {
-                drawing::draw_filled_circle_mut(canvas, (x.round() as i32, y.round() as i32), radius, color);
+                let center = (x.round() as i32, y.round() as i32);
+                drawing::draw_filled_circle_mut(canvas, center, radius + 1, TEXT_COLOR);
+                drawing::draw_filled_circle_mut(canvas, center, radius, color);
             }
         }
     }
@@ -110,7 +112,7 @@ fn draw_one(canvas: &mut RgbImage, detection: &Detection) -> Result<()> {
 /// The score on a patch above the box, or inside it where there is no room above.
 fn draw_label(canvas: &mut RgbImage, left: i32, top: i32, face_width: f32, text: &str) {
     let Ok(font) = FontRef::try_from_slice(dejavu::sans::regular()) else { return };
-    let scale = PxScale::from((face_width / 6.0).clamp(11.0, 48.0));
+    let scale = PxScale::from((face_width / 7.0).clamp(10.0, 48.0));
     let (text_width, text_height) = drawing::text_size(scale, &font, text);
     let patch = (text_width + 4, text_height + 6);
     let y = if top > patch.1 as i32 { top - patch.1 as i32 } else { top.max(0) };

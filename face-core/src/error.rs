@@ -138,7 +138,7 @@ pub enum Error {
     /// The embedding space has no threshold measured at that false-accept rate.
     #[error("no threshold at a false-accept rate of {far:e} is known for {space}; known rates: {known}")]
     ThresholdUnknown {
-        /// The space.
+        /// Name of the model.
         space: String,
         /// The rate that was asked for.
         far: f64,
@@ -228,7 +228,7 @@ pub enum Error {
     },
 
     /// A text file (pairs, catalogue, preprocessing) that does not follow its format.
-    #[error("{}, line {line}: {reason}", path.display())]
+    #[error("{}{}: {reason}", path.display(), at_line(*line))]
     Format {
         /// The file.
         path: PathBuf,
@@ -237,6 +237,10 @@ pub enum Error {
         /// What was expected there.
         reason: String,
     },
+}
+
+fn at_line(line: usize) -> String {
+    if line == 0 { String::new() } else { format!(", line {line}") }
 }
 
 impl Error {

@@ -1,16 +1,33 @@
 //! The chapters of the manual.
+//!
+//! The same texts are in the folder `face-core/docs`, where they can be read without building anything.
 
 #[doc = include_str!("../docs/models.md")]
+///
+/// Items of this chapter: [`EmbedderSpec`](crate::embedders::EmbedderSpec), [`FaceDetector`](crate::FaceDetector),
+/// [`ModelStore`](crate::ModelStore), [`TractModel`](crate::inference::TractModel),
+/// [`dlib_resnet_to_onnx`](crate::models::formats::dlib_resnet_to_onnx).
 pub mod models {}
 
 #[doc = include_str!("../docs/detection.md")]
+///
+/// Items of this chapter: [`CenterFace`](crate::detectors::CenterFace), [`YuNet`](crate::detectors::YuNet),
+/// [`DetectionParams`](crate::detectors::DetectionParams).
 pub mod detection {}
 
 #[doc = include_str!("../docs/alignment.md")]
+///
+/// Items of this chapter: [`templates`](crate::templates), [`SimilarityTransform`](crate::SimilarityTransform),
+/// [`DlibFivePointParams`](crate::aligners::DlibFivePointParams), [`Error::LandmarkScheme`](crate::Error::LandmarkScheme).
 pub mod alignment {}
 
 #[doc = include_str!("../docs/thresholds.md")]
+///
+/// Items of this chapter: [`Threshold`](crate::Threshold), [`verify`](crate::verify()). Next: [accuracy].
 pub mod thresholds {}
 
 #[doc = include_str!("../docs/accuracy.md")]
+///
+/// Items of this chapter: [`evaluate_lfw`](crate::eval::evaluate_lfw), [`PairScores`](crate::eval::PairScores). Before:
+/// [alignment], [thresholds].
 pub mod accuracy {}

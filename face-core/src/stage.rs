@@ -157,6 +157,15 @@ pub struct Threshold {
     pub measured_on: String,
 }
 
+impl std::fmt::Display for Metric {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Cosine => "cosine",
+            Self::Euclidean => "euclidean",
+        })
+    }
+}
+
 /// What an embedding means: two vectors may be compared only when all of this agrees.
 ///
 /// Thresholds belong to a space but are not part of its identity: measuring another one does not change the vectors.
@@ -182,20 +191,24 @@ impl EmbeddingSpace {
     /// The identity of the space as one line of text. Equal spaces have equal ids, and different ones different ids as
     /// far as names hold no `/` and no `@` (the embedders of this crate see to that).
     pub fn id(&self) -> String {
-        let metric = match self.metric {
-            Metric::Cosine => "cosine",
-            Metric::Euclidean => "euclidean",
-        };
-        format!("{}@{}/{}/{}/{}/{metric}", self.model, self.digest, self.dimension, self.preprocessing, self.averaging)
+        let Self { model, digest, dimension, preprocessing, averaging, metric, .. } = self;
+        format!("{model}@{digest}/{dimension}/{preprocessing}/{averaging}/{metric}")
     }
 
     /// The threshold that was measured at this false-accept rate.
     ///
     /// # Errors
-    /// [`Error::ThresholdUnknown`], which lists the rates there are.
+    /// [`Error::ThresholdUnknown`], which lists the rates there are; [`Error::InvalidParameter`] for what is no rate.
     pub fn threshold_at(&self, far: f64) -> Result<&Threshold> {
+        if !(far > 0.0 && far < 1.0) {
+            return Err(Error::InvalidParameter {
+                parameter: "the false-accept rate",
+                value: far.to_string(),
+                expected: "between 0 and 1".into(),
+            });
+        }
         self.thresholds.iter().find(|t| (t.far / far - 1.0).abs() < 1e-9).ok_or_else(|| Error::ThresholdUnknown {
-            space: self.id(),
+            space: self.model.clone(),
             far,
             known: match self.thresholds.as_slice() {
                 [] => "none; measure them with `face eval lfw`".to_owned(),

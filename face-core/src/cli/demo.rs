@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &DemoArguments) -> Result<u8> {
         found.push((name, analysis));
     }
 
-    say!("\nVerification with {} ({:?} similarity)", space.model, space.metric);
+    say!("\nVerification with {} ({} similarity)", space.model, space.metric);
     say!(
         "  a pair matches from {:.4} on; {:e} of the pairs of different people do",
         threshold.similarity,

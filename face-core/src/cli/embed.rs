@@ -33,7 +33,12 @@ pub(super) fn run(arguments: &EmbedArguments) -> Result<u8> {
         let name = path.display().to_string();
         let view = photo.view();
         let Analysis { faces, rejected } = if arguments.largest {
-            Analysis { faces: vec![pipeline.analyze_largest(&view, &name)?], rejected: vec![] }
+            match pipeline.analyze_largest(&view, &name) {
+                Ok(face) => Analysis { faces: vec![face], rejected: vec![] },
+                // The entry says so, and what is known of the photo.
+                Err(Error::NoFace { .. }) => Analysis::default(),
+                Err(error) => return Err(error),
+            }
         } else {
             pipeline.analyze(&view)?
         };

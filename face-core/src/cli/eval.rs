@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::SUCCESS;
 use super::options::{CropOptions, PipelineOptions, effective_spec};
-use super::output::{check_picture_path, items_bar, print_json, say};
+use super::output::{check_folder, check_picture_path, items_bar, print_json, say};
 use crate::embedders::EmbedderSpec;
 use crate::error::Result;
 use crate::eval::{LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, plot_roc};
@@ -78,6 +78,7 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
     let EvalCommand::Lfw(arguments) = command;
     let store = ModelStore::open_default()?;
     arguments.roc.as_deref().map_or(Ok(()), check_picture_path)?;
+    arguments.spec_out.as_deref().map_or(Ok(()), check_folder)?;
     let mut params = arguments.pipeline.params()?;
     arguments.crops.apply(&mut params, &store)?;
     let pipeline = FacePipeline::open(&store, &params)?;
@@ -86,7 +87,8 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
     let report = evaluate_lfw(&pipeline, &arguments.images, &protocol, &LfwSettings::default(), &|| bar.inc(1));
     bar.finish_and_clear();
     let report = report?;
-    let thresholds = report.thresholds(&arguments.set);
+    let detector = arguments.pipeline.detector_name(&store)?;
+    let thresholds = report.thresholds(&format!("{} with {detector}", arguments.set));
     if arguments.json {
         let tar = report.points.iter().map(|(far, point)| (format!("{far:e}"), point.map(|p| p.tar))).collect();
         print_json(&LfwJson {
@@ -113,7 +115,7 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
     }
     // The numbers are out: whatever happens to the files, they are not lost.
     if let Some(path) = &arguments.roc {
-        plot_roc(&format!("{}, {}", report.space.model, arguments.set), &report.scores)?.save(path)?;
+        plot_roc(&format!("{}, listed pairs of {}", report.space.model, arguments.set), &report.scores)?.save(path)?;
     }
     if let Some(path) = &arguments.spec_out {
         let spec = EmbedderSpec { thresholds, ..effective_spec(&params, &store)? };
@@ -138,7 +140,14 @@ fn print_report(arguments: &LfwArguments, report: &LfwReport, thresholds: &[Thre
         say!("  TAR at FAR {far:e}: {} (threshold {:.4})", percent(point.tar), point.threshold);
     }
     say!("{} images, {:.1} images per second", report.images, report.images_per_second);
-    say!("{} images without a usable face", report.failed.len());
+    say!(
+        "{} images failed{}",
+        report.failed.len(),
+        match report.failed.len() {
+            0 => "",
+            _ => "; they match nothing, and count as such in all rates above",
+        }
+    );
     for (image, reason) in &report.failed {
         say!("  {}: {reason}", image.display());
     }

@@ -26,8 +26,8 @@ struct Arguments {
     #[command(subcommand)]
     command: Command,
     /// Number of threads; 0 for one per core
-    #[arg(long, global = true, default_value_t = 0, value_name = "N")]
-    threads: usize,
+    #[arg(long, global = true, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(..=MAX_THREADS))]
+    threads: u16,
 }
 
 #[derive(Debug, Subcommand)]
@@ -47,6 +47,9 @@ enum Command {
     /// See it all at work on sample photos; pulls models and photos first
     Demo(demo::DemoArguments),
 }
+
+/// More threads than any machine has cores would only take its memory.
+const MAX_THREADS: i64 = 512;
 
 /// The work is done; for `verify`, the same person.
 const SUCCESS: u8 = 0;
@@ -68,7 +71,7 @@ pub fn main() -> ExitCode {
             Command::Demo(arguments) => demo::run(&arguments),
         }
     };
-    let pool = match rayon::ThreadPoolBuilder::new().num_threads(arguments.threads).build() {
+    let pool = match rayon::ThreadPoolBuilder::new().num_threads(arguments.threads.into()).build() {
         Ok(pool) => pool,
         Err(error) => {
             eprintln!("error: cannot start {} threads: {error}", arguments.threads);

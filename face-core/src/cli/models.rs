@@ -51,6 +51,8 @@ struct EntryJson<'a> {
     licence: &'a str,
     credit: &'a str,
     file: &'a FileRecord,
+    /// Names the embedding space: the digest of the weights as published, before any conversion.
+    weights_sha256: &'a str,
     path: String,
     state: State,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -190,6 +192,7 @@ fn describe<'a>(store: &ModelStore, entry: &'a CatalogueEntry) -> EntryJson<'a> 
         licence,
         credit,
         file,
+        weights_sha256: entry.weights_digest(),
         path: store.path(entry).display().to_string(),
         state: state_of(&store.check(name)),
         variants: variants.collect(),

@@ -19,10 +19,10 @@ pub(super) struct DetectorOptions {
     #[arg(long, value_name = "NAME|FILE")]
     detector: Option<String>,
     /// Smallest score of a face, from 0 to 1 [default: the detector's own]
-    #[arg(long, value_name = "SCORE")]
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
     score: Option<f32>,
     /// Largest overlap (intersection over union) of two faces, from 0 to 1
-    #[arg(long, value_name = "IOU", default_value_t = DetectionParams::default().nms_threshold)]
+    #[arg(long, value_name = "IOU", allow_negative_numbers = true, default_value_t = DetectionParams::default().nms_threshold)]
     nms: f32,
     /// Shorter side of the smallest face, in pixels of the photo
     #[arg(long, value_name = "PIXELS", default_value_t = DetectionParams::default().min_size)]
@@ -120,6 +120,15 @@ impl PipelineOptions {
             embedder: source(self.embedder.as_deref()),
             variant: self.variant.clone(),
             embedder_spec: self.spec.as_ref().map(EmbedderSpec::open).transpose()?,
+        })
+    }
+
+    /// The detector's name, as it is quoted with measured rates.
+    pub(super) fn detector_name(&self, store: &ModelStore) -> Result<String> {
+        Ok(match source(self.detector.detector.as_deref()) {
+            ModelSource::File(path) => path.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
+            ModelSource::Catalogue(name) => name,
+            _ => store.catalogue().default_for(Role::Detector)?.name.clone(),
         })
     }
 

@@ -108,8 +108,13 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
 /// Finds out before long work, and not after it, that a picture cannot be written there.
 pub(super) fn check_picture_path(path: &Path) -> Result<()> {
     crate::image::Image::check_path(path)?;
+    check_folder(path)
+}
+
+/// Finds out before long work that there is no folder for a file.
+pub(super) fn check_folder(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    std::fs::read_dir(folder).map(drop).map_err(Error::io("write a picture into", folder))
+    std::fs::read_dir(folder).map(drop).map_err(Error::io("write into the folder", folder))
 }
 
 /// A bar for many items; hidden where the standard error is no terminal.

@@ -11,7 +11,8 @@ use super::{DIFFERENT, FAILURE, SUCCESS};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::matching::{Verification, verify};
-use crate::pipeline::{Face, FacePipeline};
+use crate::models::ModelStore;
+use crate::pipeline::{Face, FacePipeline, largest};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
@@ -23,7 +24,7 @@ pub(super) struct VerifyArguments {
     #[arg(long)]
     json: bool,
     /// False-accept rate: the share of pairs of different people that may match
-    #[arg(long, value_name = "RATE", default_value_t = DEFAULT_FAR)]
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true, default_value_t = DEFAULT_FAR)]
     far: f64,
     #[command(flatten)]
     pipeline: PipelineOptions,
@@ -65,6 +66,10 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
         rayon::join(|| largest_face(&pipeline, &arguments.a), || largest_face(&pipeline, &arguments.b));
     let (first, second) = (first?, second?);
     let answer = verify(&first.embedding, &second.embedding, &threshold)?;
+    let detector = arguments.pipeline.detector_name(&ModelStore::open_default()?)?;
+    if !threshold.measured_on.contains(&detector) {
+        eprintln!("note: the rate was not measured with the detector {detector}");
+    }
     let space = pipeline.embedder.space();
     if arguments.json {
         print_json(&VerificationJson {
@@ -77,7 +82,7 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
         })?;
     } else {
         say!("{}", sentence(&answer));
-        say!("model: {} ({:?}); rate measured on {}", space.model, space.metric, threshold.measured_on);
+        say!("model: {} ({}); rate measured on {}", space.model, space.metric, threshold.measured_on);
     }
     Ok(answer.is_match)
 }
@@ -85,11 +90,14 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
 fn largest_face(pipeline: &FacePipeline, path: &Path) -> Result<Face> {
     let photo = Image::open(path)?;
     let image = path.display().to_string();
-    pipeline.analyze_largest(&photo.view(), &image).map_err(|error| match error {
-        // It names the photo already.
-        error @ Error::NoFace { .. } => error,
-        error => Error::InPhoto { image, source: Box::new(error) },
-    })
+    let in_photo = |error| Error::InPhoto { image: image.clone(), source: Box::new(error) };
+    let found = pipeline.detector.detect(&photo.view()).map_err(in_photo)?;
+    let face = largest(&found).ok_or_else(|| Error::NoFace { image: image.clone() })?;
+    if found.len() > 1 {
+        let area = face.bounding_box;
+        eprintln!("note: {image} has {} faces; the largest, at ({:.0}, {:.0}), counts", found.len(), area.x, area.y);
+    }
+    pipeline.embed_detection(&photo.view(), &face).map_err(in_photo)
 }
 
 /// The verdict with all that it rests on.

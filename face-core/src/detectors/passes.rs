@@ -14,7 +14,7 @@ use crate::stage::Detection;
 /// A network sees a range of face sizes. A photo is therefore looked at twice: once at its own size or shrunk to
 /// [`max_side`](Self::max_side), where small faces are found, and once shrunk to [`small_side`](Self::small_side), where
 /// faces that fill the picture come down to a size the network knows. What both find is merged by non-maximum
-/// suppression. The second pass costs as much as its share of pixels: at 320 beside 1024 about 10 % more time. It is
+/// suppression, and fragments that the first look has found of a close-up are dropped. The second pass costs as much as its share of pixels: at 320 beside 1024 about 10 % more time. It is
 /// left out where the photo is hardly larger than it, and `small_side: None` turns it off.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DetectionParams {
@@ -84,6 +84,15 @@ const SIDE_RANGE: std::ops::RangeInclusive<u32> = 32..=8192;
 const INPUT_MULTIPLE: u32 = 32;
 /// The pass for large faces is left out where it would shrink by less than this.
 const MIN_SHRINK: f32 = 0.75;
+/// A face of the second look whose long side takes up this share of the picture is judged by that look alone: the first one
+/// sees so large a face in fragments.
+const CLOSE_UP_SHARE: f32 = 0.4;
+/// A fragment: so much of its area lies in the close-up,
+const FRAGMENT_INSIDE: f32 = 0.6;
+/// its long side is at least this share of the close-up's (smaller faces, on a picture in the background, are kept),
+const FRAGMENT_SIDE: f32 = 0.25;
+/// and its score at most this many times the close-up's (a doubtful close-up does not remove certain faces).
+const FRAGMENT_SCORE: f32 = 1.35;
 /// Candidates that non-maximum suppression looks at, the best first. More than a crowd has; bounds its time.
 const MAX_CANDIDATES: usize = 5000;
 
@@ -140,7 +149,7 @@ pub(super) fn detect<D: Decoder>(
     decoder: &D,
 ) -> Result<Vec<Detection>> {
     let min_score = params.score_threshold.unwrap_or(D::SCORE_THRESHOLD);
-    let mut candidates = Vec::new();
+    let mut candidates: Vec<Candidate> = Vec::new();
     let mut shrunk: Option<Image> = None;
     for (width, height) in pass_sizes(image, params) {
         // Later passes are smaller: they start from the picture that the pass before has shrunk.
@@ -154,7 +163,14 @@ pub(super) fn detect<D: Decoder>(
         let found = decoder.decode(&model.run(input)?, input_width, min_score)?;
         let scale_x = image.width() as f32 / width as f32;
         let scale_y = image.height() as f32 / height as f32;
-        candidates.extend(found.into_iter().map(|candidate| candidate.scaled(scale_x, scale_y)));
+        let found: Vec<Candidate> = found.into_iter().map(|candidate| candidate.scaled(scale_x, scale_y)).collect();
+        // From the second look on: candidates is what the looks before have found.
+        let picture = image.width().max(image.height()) as f32;
+        let close_ups = found.iter().filter(|face| face.long_side() >= CLOSE_UP_SHARE * picture);
+        for close_up in close_ups {
+            candidates.retain(|candidate| !candidate.is_fragment_of(close_up, params.nms_threshold));
+        }
+        candidates.extend(found);
     }
     let is_face = |c: &Candidate| {
         c.is_finite() && c.bounding_box.width.min(c.bounding_box.height) >= params.min_size.max(f32::MIN_POSITIVE)
@@ -227,6 +243,21 @@ impl Candidate {
         }
     }
 
+    fn long_side(&self) -> f32 {
+        self.bounding_box.width.max(self.bounding_box.height)
+    }
+
+    /// Whether an earlier look has found only a part of this face, or the same face less well.
+    fn is_fragment_of(&self, close_up: &Self, nms_threshold: f32) -> bool {
+        let (ours, whole) = (&self.bounding_box, &close_up.bounding_box);
+        let width = (ours.right().min(whole.right()) - ours.x.max(whole.x)).max(0.0);
+        let height = (ours.bottom().min(whole.bottom()) - ours.y.max(whole.y)).max(0.0);
+        let inside = width * height > FRAGMENT_INSIDE * ours.area();
+        (inside || ours.iou(whole) > nms_threshold)
+            && self.long_side() >= FRAGMENT_SIDE * close_up.long_side()
+            && self.score <= FRAGMENT_SCORE * close_up.score
+    }
+
     fn is_finite(&self) -> bool {
         let BoundingBox { x, y, width, height } = self.bounding_box;
         [x, y, width, height, self.score].iter().all(|v| v.is_finite())
@@ -283,6 +314,20 @@ mod tests {
             &params,
         );
         assert_eq!(kept.iter().map(|c| c.score).collect::<Vec<_>>(), [0.9, 0.6]);
+    }
+
+    #[test]
+    fn fragments_of_a_close_up_go_and_small_or_certain_faces_stay() {
+        let close_up = candidate(0.0, 100.0, 0.6);
+        for (other, is_fragment) in [
+            (candidate(10.0, 60.0, 0.8), true),
+            (candidate(10.0, 60.0, 0.9), false),
+            (candidate(10.0, 20.0, 0.8), false),
+            (candidate(80.0, 60.0, 0.8), false),
+            (candidate(5.0, 110.0, 0.7), true),
+        ] {
+            assert_eq!(other.is_fragment_of(&close_up, 0.3), is_fragment, "{other:?}");
+        }
     }
 
     #[test]

@@ -135,7 +135,12 @@ fn output_dimension(model: &dyn Model, spec: &EmbedderSpec) -> Result<usize> {
         (_, []) => (None, None, None),
         _ => return Err(signature.unfit(role, "an input of four axes")),
     };
-    let input = format!("a {:?} input of 3 channels and {}x{} pixels", spec.layout, template.width, template.height);
+    let input = format!(
+        "a {} input of 3 channels and {}x{} pixels",
+        format!("{:?}", spec.layout).to_lowercase(),
+        template.width,
+        template.height
+    );
     if !(fits(height, template.height) && fits(width, template.width) && fits(channels, 3)) {
         return Err(signature.unfit(role, input));
     }

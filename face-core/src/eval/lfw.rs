@@ -154,6 +154,8 @@ pub struct LfwReport {
 impl LfwReport {
     /// The thresholds that follow, the loosest first, for an [`EmbedderSpec`](crate::embedders::EmbedderSpec): measured
     /// over all pairs of photos of different people, or over the listed ones where there are too few photos.
+    ///
+    /// `set` names the data, and what else the rates hang on, such as the detector.
     pub fn thresholds(&self, set: &str) -> Vec<Threshold> {
         let listed: Vec<_> = self.points.iter().filter_map(|(far, point)| Some((*far, (*point)?))).collect();
         let (points, pairs) = if self.cross_points.is_empty() {

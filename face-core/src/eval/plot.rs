@@ -52,15 +52,17 @@ fn draw(
         .margin(16)
         .x_label_area_size(48)
         .y_label_area_size(64)
-        .build_cartesian_2d((smallest..1.0).log_scale(), floor..1.0)?;
+        .build_cartesian_2d((smallest..1.0).log_scale(), floor..1.002)?;
     chart
         .configure_mesh()
         .x_desc("false-accept rate (pairs of different people that match)")
         .y_desc("true-accept rate (pairs of the same person that match)")
         .label_style((FONT, 15))
         .axis_desc_style((FONT, 16))
+        // Decades alone.
+        .x_labels((-smallest.log10()).ceil() as usize + 1)
         .x_label_formatter(&|far| format!("{far:.0e}"))
-        .y_label_formatter(&|tar| format!("{tar:.2}"))
+        .y_label_formatter(&|tar| format!("{tar:.3}"))
         .draw()?;
     // Between two rates that some threshold has, the lower one is what can be had: the curve goes in steps.
     let mut steps = vec![];

@@ -18,7 +18,8 @@ impl Image {
     /// Reads a photo from a file and turns it upright.
     ///
     /// JPEG, PNG, WebP, BMP, GIF (its first picture) and TIFF, told apart by their content and not by their name. The
-    /// EXIF orientation is applied, grey and 16-bit pictures become 8-bit RGB, alpha is dropped. Sizes are checked
+    /// EXIF orientation is applied, grey and 16-bit pictures become 8-bit RGB, alpha is dropped (a transparent pixel
+    /// keeps its colour). Sizes are checked
     /// against the default [`ImageLimits`] before anything is allocated.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub enum ColorOrder {
 /// How a photo becomes the input of a recogniser, and what its output means.
 ///
 /// The same network with other preprocessing gives other embeddings, so all of this is part of the
-/// [`EmbeddingSpace`].
+/// [`EmbeddingSpace`](crate::EmbeddingSpace).
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbedderSpec {
     /// Name of the model, for people.
@@ -80,6 +80,7 @@ impl EmbedderSpec {
     pub fn validate(&self) -> Result<()> {
         ensure_name("model name", &self.name)?;
         self.crops.validate()?;
+        self.validate_thresholds()?;
         ensure_finite("mean", &self.mean)?;
         ensure_finite("std", &self.std)?;
         if self.std.contains(&0.0) {
@@ -90,6 +91,23 @@ impl EmbedderSpec {
             });
         }
         Ok(())
+    }
+
+    /// Rates are rates, and a smaller one has the higher threshold.
+    fn validate_thresholds(&self) -> Result<()> {
+        let mut sorted: Vec<&Threshold> = self.thresholds.iter().collect();
+        sorted.sort_by(|a, b| b.far.total_cmp(&a.far));
+        let is_rate = |t: &&Threshold| t.far > 0.0 && t.far < 1.0 && t.similarity.is_finite();
+        let is_stricter = |pair: &[&Threshold]| pair[0].far > pair[1].far && pair[0].similarity <= pair[1].similarity;
+        if sorted.iter().all(is_rate) && sorted.windows(2).all(is_stricter) {
+            return Ok(());
+        }
+        Err(Error::InvalidParameter {
+            parameter: "thresholds",
+            value: sorted.iter().map(|t| format!("{} at {:e}", t.similarity, t.far)).collect::<Vec<_>>().join(", "),
+            expected: "false-accept rates between 0 and 1, each once, and no smaller similarity for a smaller rate"
+                .into(),
+        })
     }
 
     /// What the network sees, in words: part of the identity of the embedding space.
@@ -161,7 +179,10 @@ fn one_crop() -> Vec<f32> {
 
 /// A template by name, or one's own.
 #[derive(Debug, Clone, serde::Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a template is a name, or { name, width, height, points = [[x, y], ...] } with five points"
+)]
 enum TemplateFile {
     Named(String),
     Own(OwnTemplate),
@@ -347,6 +368,14 @@ layout = "nhwc"
         ] {
             let error = EmbedderSpec::from_toml(&GOOD.replacen(from, to, 1)).unwrap_err();
             assert!(matches!(error, Error::Format { line: found, .. } if found.abs_diff(line) <= 3), "{to}: {error}");
+        }
+        let threshold = |similarity: f32, far: f64| {
+            format!("\n[[thresholds]]\nsimilarity = {similarity:?}\nfar = {far:?}\nmeasured_on = \"x\"\n")
+        };
+        EmbedderSpec::from_toml(&(GOOD.to_owned() + &threshold(-0.6, 1e-2) + &threshold(-0.5, 1e-3))).unwrap();
+        for (first, second) in [((0.5, 1e-3), (0.6, 1e-2)), ((0.5, -3.0), (0.6, 1e-3)), ((0.5, 1e-3), (0.6, 1e-3))] {
+            let text = GOOD.to_owned() + &threshold(first.0, first.1) + &threshold(second.0, second.1);
+            assert!(matches!(EmbedderSpec::from_toml(&text), Err(Error::InvalidParameter { .. })), "{text}");
         }
         for (from, to) in [("std = [1, 1, 1]", "std = [1, 0, 1]"), ("width = 64", "width = 0")] {
             let error = EmbedderSpec::from_toml(&GOOD.replacen(from, to, 1)).unwrap_err();

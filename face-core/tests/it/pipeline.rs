@@ -140,6 +140,35 @@ fn close_ups_and_small_faces_are_both_found_by_default() {
     assert!(b.x > 700.0 && b.right() < 750.0 && b.y > 300.0 && b.bottom() < 360.0 && b.width < 30.0, "{b:?}");
 }
 
+/// The samples cut to their own faces and enlarged: one face each, and the same vector as from the whole photo.
+#[test]
+fn close_ups_come_out_whole_and_not_in_fragments() {
+    let test = "close_ups_come_out_whole_and_not_in_fragments";
+    let (Some(store), Some(pipeline)) = (common::store(test), common::pipeline(test)) else { return };
+    for name in ["obama", "obama2", "biden", "astronaut"] {
+        let photo = common::photo(&store, name);
+        let whole = pipeline.analyze_largest(&photo.view(), name).unwrap();
+        let face = whole.detection.bounding_box;
+        for margin in [0.0, 0.1] {
+            let (left, top) = (face.x - margin * face.width, face.y - margin * face.height);
+            let (width, height) = (face.width * (1.0 + 2.0 * margin), face.height * (1.0 + 2.0 * margin));
+            let (left, top) = (left.max(0.0) as u32, top.max(0.0) as u32);
+            let (right, bottom) = ((left + width as u32).min(photo.width()), (top + height as u32).min(photo.height()));
+            let places = (top..bottom).flat_map(|y| (left..right).map(move |x| (x, y)));
+            let pixels = places.flat_map(|(x, y)| photo.view().rgb(x, y)).collect();
+            let cut = Image::from_raw(right - left, bottom - top, pixels).unwrap();
+            for side in [1000, 2000] {
+                let close_up = side_by_side(std::slice::from_ref(&cut), side).unwrap();
+                let analysis = pipeline.analyze(&close_up.view()).unwrap();
+                let what = format!("{name}, margin {margin}, {side} pixels");
+                assert_eq!(analysis.faces.len(), 1, "{what}: {:?}", analysis.faces.len());
+                let similarity = analysis.faces[0].embedding.similarity(&whole.embedding).unwrap();
+                assert!(similarity > 0.97, "{what}: {similarity}");
+            }
+        }
+    }
+}
+
 #[test]
 fn limits_of_the_detector_hold() {
     let test = "limits_of_the_detector_hold";
