@@ -2,15 +2,14 @@
 
 mod open;
 
-pub use open::{ModelSource, PipelineParams, open_detector, open_embedder};
-
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 use crate::geometry::Landmarks;
 use crate::image::ImageView;
-
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
+
+pub use open::{ModelSource, PipelineParams, open_detector, open_embedder};
 
 /// Chains a detector, an aligner, a normalizer and an embedder. One pipeline serves all threads.
 ///
@@ -51,7 +50,7 @@ pub struct Analysis {
 impl Analysis {
     /// The face with the largest box.
     pub fn largest(&self) -> Option<&Face> {
-        self.faces.iter().max_by(|a, b| a.detection.bounding_box.area().total_cmp(&b.detection.bounding_box.area()))
+        self.faces.iter().max_by(|a, b| by_area(&a.detection, &b.detection))
     }
 }
 
@@ -117,5 +116,9 @@ impl<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder> FacePipeline<D, A,
 
 /// The detection with the largest box.
 pub(crate) fn largest(detections: &[Detection]) -> Option<Detection> {
-    detections.iter().max_by(|a, b| a.bounding_box.area().total_cmp(&b.bounding_box.area())).copied()
+    detections.iter().max_by(|a, b| by_area(a, b)).copied()
+}
+
+fn by_area(a: &Detection, b: &Detection) -> std::cmp::Ordering {
+    a.bounding_box.area().total_cmp(&b.bounding_box.area())
 }

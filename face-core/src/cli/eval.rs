@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::SUCCESS;
-use super::options::{CropOptions, PipelineOptions, effective_spec};
+use super::options::{CropOptions, PipelineOptions};
 use super::output::{check_folder, check_picture_path, items_bar, print_json, say};
 use crate::embedders::EmbedderSpec;
 use crate::error::Result;
@@ -118,7 +118,7 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
         plot_roc(&format!("{}, listed pairs of {}", report.space.model, arguments.set), &report.scores)?.save(path)?;
     }
     if let Some(path) = &arguments.spec_out {
-        let spec = EmbedderSpec { thresholds, ..effective_spec(&params, &store)? };
+        let spec = EmbedderSpec { thresholds, ..params.resolved_spec(&store)? };
         write_atomically(path, spec.to_toml().as_bytes())?;
     }
     Ok(SUCCESS)

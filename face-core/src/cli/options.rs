@@ -144,7 +144,7 @@ impl CropOptions {
         if template.is_none() && zooms.is_none() && mirror.is_none() && metric.is_none() {
             return Ok(());
         }
-        let mut spec = effective_spec(params, store)?;
+        let mut spec = params.resolved_spec(store)?;
         if let Some(name) = template {
             spec.crops.template = Template::by_name(name)?.clone();
         }
@@ -164,19 +164,6 @@ impl CropOptions {
         params.embedder_spec = Some(spec);
         Ok(())
     }
-}
-
-/// The settings with which a pipeline's recogniser runs.
-pub(super) fn effective_spec(params: &PipelineParams, store: &ModelStore) -> Result<EmbedderSpec> {
-    if let Some(spec) = &params.embedder_spec {
-        return Ok(spec.clone());
-    }
-    let entry = match &params.embedder {
-        ModelSource::Catalogue(name) => store.catalogue().entry(name)?,
-        // Files of one's own come with their settings.
-        _ => store.catalogue().default_for(Role::Embedder)?,
-    };
-    entry.embedder_spec(params.variant.as_deref())
 }
 
 /// A name of the catalogue, or the path of a file.

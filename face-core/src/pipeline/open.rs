@@ -50,6 +50,29 @@ pub struct PipelineParams {
     pub embedder_spec: Option<EmbedderSpec>,
 }
 
+impl PipelineParams {
+    /// The settings with which the embedder runs: those given, or the catalogue's for the variant.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for a file of one's own without settings; [`Error::UnknownName`];
+    /// [`Error::ModelInvalid`] for an entry that is no embedder.
+    pub fn resolved_spec(&self, store: &ModelStore) -> Result<EmbedderSpec> {
+        if let Some(spec) = &self.embedder_spec {
+            return Ok(spec.clone());
+        }
+        let name = match &self.embedder {
+            ModelSource::File(path) => path.display().to_string(),
+            ModelSource::Bytes { name, .. } => name.clone(),
+            catalogued => return entry_of(store, catalogued, Role::Embedder)?.embedder_spec(self.variant.as_deref()),
+        };
+        Err(Error::InvalidParameter {
+            parameter: "embedder_spec",
+            value: "not given".into(),
+            expected: format!("the preprocessing of {name}: its crops, colours, mean, scale and metric"),
+        })
+    }
+}
+
 impl FacePipeline {
     /// The default pipeline, from the [default folder](ModelStore::open_default) of models.
     ///
@@ -121,17 +144,7 @@ pub fn open_detector(
 /// As [`FacePipeline::open`].
 pub fn open_embedder(store: &ModelStore, params: &PipelineParams) -> Result<Box<dyn Embedder>> {
     let (entry, name, content) = load(store, &params.embedder, Role::Embedder)?;
-    let spec = match (&params.embedder_spec, entry) {
-        (Some(spec), _) => spec.clone(),
-        (None, Some(entry)) => entry.embedder_spec(params.variant.as_deref())?,
-        (None, None) => {
-            return Err(Error::InvalidParameter {
-                parameter: "embedder_spec",
-                value: "not given".into(),
-                expected: format!("the preprocessing of {name}: its crops, colours, mean, scale and metric"),
-            });
-        }
-    };
+    let spec = params.resolved_spec(store)?;
     let digest = entry.map_or_else(|| sha256_hex(&content), |entry| entry.weights_digest().to_owned());
     let model = TractModel::from_onnx(name, &content)?;
     Ok(Box::new(OnnxEmbedder::new(Arc::new(model), digest, spec)?))
@@ -154,15 +167,20 @@ fn load<'a>(
     source: &ModelSource,
     role: Role,
 ) -> Result<(Option<&'a CatalogueEntry>, String, Vec<u8>)> {
-    let entry = match source {
-        ModelSource::Default => store.catalogue().default_for(role)?,
-        ModelSource::Catalogue(name) => store.catalogue().entry(name)?,
-        ModelSource::File(path) => {
-            let content = crate::files::read_model(path)?;
-            return Ok((None, path.display().to_string(), content));
+    match source {
+        ModelSource::File(path) => Ok((None, path.display().to_string(), crate::files::read_model(path)?)),
+        ModelSource::Bytes { name, content } => Ok((None, name.clone(), content.clone())),
+        catalogued => {
+            let entry = entry_of(store, catalogued, role)?;
+            Ok((Some(entry), entry.name.clone(), store.read(&entry.name)?))
         }
-        ModelSource::Bytes { name, content } => return Ok((None, name.clone(), content.clone())),
-    };
+    }
+}
+
+/// The catalogue's entry for a role: the one of that name, else the default.
+fn entry_of<'a>(store: &'a ModelStore, source: &ModelSource, role: Role) -> Result<&'a CatalogueEntry> {
+    let ModelSource::Catalogue(name) = source else { return store.catalogue().default_for(role) };
+    let entry = store.catalogue().entry(name)?;
     if entry.kind.role() != role {
         return Err(Error::ModelInvalid {
             model: entry.name.clone(),
@@ -171,7 +189,7 @@ fn load<'a>(
             actual: format!("one for the role {}", entry.kind.role()),
         });
     }
-    Ok((Some(entry), entry.name.clone(), store.read(&entry.name)?))
+    Ok(entry)
 }
 
 fn names_of(store: &ModelStore, role: Role) -> String {
