@@ -135,6 +135,89 @@ pub enum Error {
         reason: String,
     },
 
+    /// A probe or template of another space than the gallery's.
+    #[error(
+        "the gallery {gallery} holds embeddings of one space, and was given one of another:\n  {expected}\n  {actual}"
+    )]
+    GallerySpace {
+        /// The gallery.
+        gallery: String,
+        /// The gallery's space.
+        expected: String,
+        /// The space of what it was given.
+        actual: String,
+    },
+
+    /// The gallery has no such subject or template.
+    #[error("the gallery {gallery} has no {what}")]
+    NotEnrolled {
+        /// The gallery.
+        gallery: String,
+        /// The subject or template that was asked for.
+        what: String,
+    },
+
+    /// A subject of that name is enrolled already.
+    #[error(
+        "the gallery {gallery} has a subject named \"{name}\" already: add templates to it, or choose another name"
+    )]
+    NameTaken {
+        /// The gallery.
+        gallery: String,
+        /// The name.
+        name: String,
+    },
+
+    /// Another process, or another part of this one, has the gallery open.
+    #[error("the gallery {} is in use: {reason}", path.display())]
+    GalleryInUse {
+        /// The file.
+        path: PathBuf,
+        /// Who holds it, and what to do.
+        reason: String,
+    },
+
+    /// The gallery was opened for reading alone.
+    #[error("the gallery {gallery} is open for reading only: open it for writing to change it")]
+    GalleryReadOnly {
+        /// The gallery.
+        gallery: String,
+    },
+
+    /// The file is damaged, or is no gallery at all.
+    #[error("the gallery {} is damaged: {reason}", path.display())]
+    GalleryCorrupt {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+
+    /// The gallery was written in a format that this version does not read.
+    #[error("the gallery {gallery} has the format {found}, and this version reads {supported}: {cure}")]
+    GalleryVersion {
+        /// The gallery.
+        gallery: String,
+        /// Its format.
+        found: String,
+        /// What is read.
+        supported: String,
+        /// What to do.
+        cure: String,
+    },
+
+    /// The store refused a change or a query: no space left, a server that is away. Nothing of the change was kept, or,
+    /// where the connection broke while it was being confirmed, all of it.
+    #[error("cannot {action} the gallery {gallery}: {reason}")]
+    GalleryStore {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The gallery.
+        gallery: String,
+        /// What the store said.
+        reason: String,
+    },
+
     /// The embedding space has no threshold measured at that false-accept rate.
     #[error("no threshold at a false-accept rate of {far:e} is known for {space}; known rates: {known}")]
     ThresholdUnknown {

@@ -10,19 +10,28 @@ pub(crate) const TEMPORARY_PREFIX: &str = ".face-";
 
 /// Writes through a temporary file in the same folder that is then renamed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(TEMPORARY_PREFIX)
-        .permissions_of_a_new_file()
-        .tempfile_in(folder)
-        .map_err(Error::io("create a file in", folder))?;
+    let mut file = temporary_file_in(folder_of(path))?;
     file.write_all(bytes).map_err(Error::io("write", path))?;
     file.as_file().sync_all().map_err(Error::io("write", path))?;
     file.persist(path).map_err(|error| Error::io("rename to", path)(error.error))?;
     Ok(())
+}
+
+/// The folder that a file lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file that is removed again unless it is given its name.
+pub(crate) fn temporary_file_in(folder: &Path) -> Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(TEMPORARY_PREFIX)
+        .permissions_of_a_new_file()
+        .tempfile_in(folder)
+        .map_err(Error::io("create a file in", folder))
 }
 
 /// Temporary files are private by default; what is renamed to its final name must be readable as any new file.

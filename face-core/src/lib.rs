@@ -72,6 +72,7 @@ pub mod embedders;
 mod error;
 pub mod eval;
 mod files;
+pub mod gallery;
 pub mod geometry;
 pub mod guide;
 pub mod image;

@@ -145,6 +145,17 @@ pub enum Metric {
     Euclidean,
 }
 
+impl Metric {
+    /// The one formula behind every similarity, in double precision: greater is more alike.
+    pub(crate) fn similarity(self, a: &[f32], b: &[f32]) -> f64 {
+        let pairs = a.iter().zip(b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+        match self {
+            Self::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0),
+            Self::Euclidean => -pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
+        }
+    }
+}
+
 /// A similarity from which two faces count as the same person's, and what that costs.
 #[derive(Debug, Clone, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(deny_unknown_fields)]
@@ -169,7 +180,7 @@ impl std::fmt::Display for Metric {
 /// What an embedding means: two vectors may be compared only when all of this agrees.
 ///
 /// Thresholds belong to a space but are not part of its identity: measuring another one does not change the vectors.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Deserialize, serde::Serialize)]
 pub struct EmbeddingSpace {
     /// Name of the model, for people.
     pub model: String,
@@ -207,14 +218,19 @@ impl EmbeddingSpace {
                 expected: "between 0 and 1".into(),
             });
         }
-        self.thresholds.iter().find(|t| (t.far / far - 1.0).abs() < 1e-9).ok_or_else(|| Error::ThresholdUnknown {
+        let found = self.thresholds.iter().find(|t| (t.far / far - 1.0).abs() < 1e-9);
+        found.ok_or_else(|| self.threshold_unknown(far))
+    }
+
+    pub(crate) fn threshold_unknown(&self, far: f64) -> Error {
+        Error::ThresholdUnknown {
             space: self.model.clone(),
             far,
             known: match self.thresholds.as_slice() {
                 [] => "none; measure them with `face eval lfw`".to_owned(),
                 known => known.iter().map(|t| format!("{:e}", t.far)).collect::<Vec<_>>().join(", "),
             },
-        })
+        }
     }
 }
 
@@ -275,6 +291,11 @@ impl Embedding {
         Ok(Self { vector, space })
     }
 
+    /// An embedding that was one before: its values are taken as they are, bit for bit.
+    pub(crate) fn restored(vector: Vec<f32>, space: Arc<EmbeddingSpace>) -> Self {
+        Self { vector, space }
+    }
+
     /// The values.
     pub fn vector(&self) -> &[f32] {
         &self.vector
@@ -300,11 +321,7 @@ impl Embedding {
         if !Arc::ptr_eq(&self.space, &other.space) && self.space != other.space {
             return Err(Error::SpaceMismatch { left: self.space.id(), right: other.space.id() });
         }
-        let pairs = self.vector.iter().zip(&other.vector).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-        Ok(match self.space.metric {
-            Metric::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0) as f32,
-            Metric::Euclidean => -pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt() as f32,
-        })
+        Ok(self.space.metric.similarity(&self.vector, &other.vector) as f32)
     }
 }
 

@@ -1,17 +1,21 @@
 //! `face eval`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::SUCCESS;
+use super::identify::percent as small_percent;
 use super::options::{CropOptions, PipelineOptions};
 use super::output::{check_folder, check_picture_path, items_bar, print_json, say};
 use crate::embedders::EmbedderSpec;
 use crate::error::Result;
-use crate::eval::{LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, plot_roc};
+use crate::eval::{
+    IdentificationProtocol, IdentificationReport, IdentificationScores, IdentificationSettings, LfwProtocol, LfwReport,
+    LfwSettings, RulePoint, evaluate_identification, evaluate_lfw, plot_cmc, plot_roc,
+};
 use crate::files::write_atomically;
 use crate::models::ModelStore;
 use crate::pipeline::FacePipeline;
@@ -21,6 +25,8 @@ use crate::stage::Threshold;
 pub(super) enum EvalCommand {
     /// Verification on Labeled Faces in the Wild
     Lfw(LfwArguments),
+    /// Identification among people of whom one photo each is enrolled, with strangers, on a folder like LFW
+    Identification(IdentificationArguments),
 }
 
 #[derive(Debug, Args)]
@@ -40,6 +46,27 @@ pub(super) struct LfwArguments {
     /// Write the settings with the measured thresholds, for --spec
     #[arg(long, value_name = "OUT.toml")]
     spec_out: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    crops: CropOptions,
+    #[command(flatten)]
+    pipeline: PipelineOptions,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IdentificationArguments {
+    /// Folder with a folder of photos for each person. The first photo of each person with several is enrolled, their
+    /// others are probes, and so are the photos of people with a single one, who are not enrolled
+    #[arg(long, value_name = "DIR")]
+    images: PathBuf,
+    /// Pass over photos that this list of pairs, pairs.txt, does not name
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<PathBuf>,
+    /// Write the cumulative match characteristic as a picture
+    #[arg(long, value_name = "OUT.png")]
+    cmc: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -74,8 +101,55 @@ struct ThresholdJson {
     measured_on: String,
 }
 
+/// What `face eval identification --json` prints.
+#[derive(Debug, Serialize)]
+struct IdentificationJson {
+    /// People who are enrolled, with one template each.
+    enrolled: usize,
+    known_probes: usize,
+    unknown_probes: usize,
+    /// Share of the known probes with the right person as the best candidate, and among the first 5 and 10.
+    rank_1: f64,
+    rank_5: f64,
+    rank_10: f64,
+    /// By false-positive identification rate; `null` for a rate that so few unknown probes cannot show.
+    tpir: BTreeMap<String, Option<f64>>,
+    thresholds: Vec<OpenSetJson>,
+    /// `null` for a recogniser without thresholds.
+    rule: Option<RuleJson>,
+    images: usize,
+    failed_images: usize,
+    images_per_second: f64,
+    space: String,
+}
+
+#[derive(Debug, Serialize)]
+struct OpenSetJson {
+    similarity: f32,
+    fpir: f64,
+    tpir: f64,
+}
+
+/// The threshold that `face identify` would choose, put to the test.
+#[derive(Debug, Serialize)]
+struct RuleJson {
+    fpir_wanted: f64,
+    fpir_bound: f64,
+    far: f64,
+    similarity: f32,
+    /// Measured here.
+    fpir: f64,
+    tpir: f64,
+}
+
 pub(super) fn run(command: EvalCommand) -> Result<u8> {
-    let EvalCommand::Lfw(arguments) = command;
+    match command {
+        EvalCommand::Lfw(arguments) => lfw(&arguments),
+        EvalCommand::Identification(arguments) => identification(&arguments),
+    }
+}
+
+fn lfw(arguments: &LfwArguments) -> Result<u8> {
     let store = ModelStore::open_default()?;
     arguments.roc.as_deref().map_or(Ok(()), check_picture_path)?;
     arguments.spec_out.as_deref().map_or(Ok(()), check_folder)?;
@@ -111,7 +185,7 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
                 .collect(),
         })?;
     } else {
-        print_report(&arguments, &report, &thresholds)?;
+        print_report(arguments, &report, &thresholds)?;
     }
     // The numbers are out: whatever happens to the files, they are not lost.
     if let Some(path) = &arguments.roc {
@@ -125,7 +199,6 @@ pub(super) fn run(command: EvalCommand) -> Result<u8> {
 }
 
 fn print_report(arguments: &LfwArguments, report: &LfwReport, thresholds: &[Threshold]) -> Result<()> {
-    let percent = |share: f64| format!("{:.2} %", 100.0 * share);
     say!("{}, {} pairs in {} folds", arguments.set, report.pairs, report.accuracy.folds.len());
     say!("space: {}", report.space);
     say!("accuracy: {} ± {}", percent(report.accuracy.mean), percent(report.accuracy.std));
@@ -157,6 +230,112 @@ fn print_report(arguments: &LfwArguments, report: &LfwReport, thresholds: &[Thre
     say!("\nfor the catalogue or a --spec file:");
     for Threshold { similarity, far, measured_on } in thresholds {
         say!("[[thresholds]]\nsimilarity = {similarity}\nfar = {far:e}\nmeasured_on = {measured_on:?}\n");
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.2} %", 100.0 * share)
+}
+
+fn identification(arguments: &IdentificationArguments) -> Result<u8> {
+    let store = ModelStore::open_default()?;
+    arguments.cmc.as_deref().map_or(Ok(()), check_picture_path)?;
+    let mut params = arguments.pipeline.params()?;
+    arguments.crops.apply(&mut params, &store)?;
+    let listed = match &arguments.pairs {
+        Some(path) => Some(LfwProtocol::open(path)?.images().into_iter().collect::<BTreeSet<_>>()),
+        None => None,
+    };
+    let protocol = IdentificationProtocol::from_folder(&arguments.images, listed.as_ref())?;
+    let pipeline = FacePipeline::open(&store, &params)?;
+    let bar = items_bar(protocol.images().len(), "Embedding");
+    let settings = IdentificationSettings::default();
+    let report = evaluate_identification(&pipeline, &arguments.images, &protocol, &settings, &|| bar.inc(1));
+    bar.finish_and_clear();
+    let report = report?;
+    if arguments.json {
+        print_json(&identification_json(&report))?;
+    } else {
+        print_identification(arguments, &report)?;
+    }
+    if let Some(path) = &arguments.cmc {
+        let title = format!("{}, {} people enrolled", report.space.model, report.enrolled);
+        let ranks = report.enrolled.min(IdentificationScores::MAX_RANK);
+        plot_cmc(&title, &report.scores.cmc(ranks))?.save(path)?;
+    }
+    Ok(SUCCESS)
+}
+
+fn identification_json(report: &IdentificationReport) -> IdentificationJson {
+    let points = report.points.iter();
+    IdentificationJson {
+        enrolled: report.enrolled,
+        known_probes: report.scores.known.len(),
+        unknown_probes: report.scores.unknown.len(),
+        rank_1: report.scores.rank_rate(1),
+        rank_5: report.scores.rank_rate(5),
+        rank_10: report.scores.rank_rate(10),
+        tpir: points.clone().map(|(fpir, point)| (format!("{fpir:e}"), point.map(|p| p.tpir))).collect(),
+        thresholds: points
+            .filter_map(|(_, point)| *point)
+            .map(|point| OpenSetJson { similarity: point.threshold, fpir: point.fpir, tpir: point.tpir })
+            .collect(),
+        rule: report.rule.as_ref().map(|RulePoint { wanted, threshold, bound, measured }| RuleJson {
+            fpir_wanted: *wanted,
+            fpir_bound: *bound,
+            far: threshold.far,
+            similarity: threshold.similarity,
+            fpir: measured.fpir,
+            tpir: measured.tpir,
+        }),
+        images: report.images,
+        failed_images: report.failed.len(),
+        images_per_second: report.images_per_second,
+        space: report.space.id(),
+    }
+}
+
+fn print_identification(arguments: &IdentificationArguments, report: &IdentificationReport) -> Result<()> {
+    let scores = &report.scores;
+    say!(
+        "{} people enrolled, one photo each; {} probes of them, {} of strangers",
+        report.enrolled,
+        scores.known.len(),
+        scores.unknown.len()
+    );
+    say!("space: {}", report.space);
+    for k in [1, 5, 10] {
+        say!("rank-{k} identification rate: {}", percent(scores.rank_rate(k)));
+    }
+    for (fpir, point) in &report.points {
+        match point {
+            Some(point) => say!("TPIR at FPIR {fpir:e}: {} (threshold {:.4})", percent(point.tpir), point.threshold),
+            None => say!("TPIR at FPIR {fpir:e}: not measurable with so few probes of strangers"),
+        }
+    }
+    if let Some(RulePoint { wanted, threshold, bound, measured }) = &report.rule {
+        say!(
+            "the rule of `face identify` for an FPIR of {wanted:e}: threshold {:.4} at a FAR of {:e}, so that it is at \
+             most {}; measured: FPIR {}, TPIR {}",
+            threshold.similarity,
+            threshold.far,
+            small_percent(*bound),
+            small_percent(measured.fpir),
+            percent(measured.tpir)
+        );
+    }
+    say!("{} images, {:.1} images per second", report.images, report.images_per_second);
+    say!(
+        "{} images failed{}",
+        report.failed.len(),
+        if report.failed.is_empty() { "" } else { "; they find nobody, and count as such in all rates above" }
+    );
+    for (image, reason) in &report.failed {
+        say!("  {}: {reason}", image.display());
+    }
+    if let Some(path) = &arguments.cmc {
+        say!("CMC curve: {}", path.display());
     }
     Ok(())
 }

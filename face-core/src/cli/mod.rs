@@ -6,7 +6,11 @@
 mod demo;
 mod detect;
 mod embed;
+mod enroll;
 mod eval;
+mod gallery;
+mod group;
+mod identify;
 mod models;
 mod options;
 mod output;
@@ -19,7 +23,7 @@ use clap::{Parser, Subcommand};
 
 use crate::error::Result;
 
-/// Detect, verify and embed faces.
+/// Detect, verify, identify and group faces.
 #[derive(Debug, Parser)]
 #[command(name = "face", version, about, max_term_width = 110, arg_required_else_help = true)]
 struct Arguments {
@@ -41,6 +45,15 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// Turn the faces in photos into feature vectors
     Embed(embed::EmbedArguments),
+    /// Enrol a person into a gallery. Exit status 0: done, 2: no photo could be used, or another error
+    Enroll(enroll::EnrollArguments),
+    /// Who is on the photos? Exit status 0: somebody was identified, 1: nobody, 2: error
+    Identify(identify::IdentifyArguments),
+    /// Look after a gallery: list, remove, export, import and more
+    #[command(subcommand)]
+    Gallery(gallery::GalleryCommand),
+    /// Group the photos below a folder by person, with a contact sheet
+    Group(group::GroupArguments),
     /// Measure how good a pipeline is
     #[command(subcommand)]
     Eval(eval::EvalCommand),
@@ -51,9 +64,9 @@ enum Command {
 /// More threads than any machine has cores would only take its memory.
 const MAX_THREADS: i64 = 512;
 
-/// The work is done; for `verify`, the same person.
+/// The work is done; for `verify`, the same person; for `identify`, somebody.
 const SUCCESS: u8 = 0;
-/// Different people (`verify`).
+/// Different people (`verify`), nobody (`identify`).
 const DIFFERENT: u8 = 1;
 /// Nothing could be done as asked.
 const FAILURE: u8 = 2;
@@ -67,6 +80,10 @@ pub fn main() -> ExitCode {
             Command::Detect(arguments) => detect::run(&arguments),
             Command::Verify(arguments) => verify::run(&arguments),
             Command::Embed(arguments) => embed::run(&arguments),
+            Command::Enroll(arguments) => enroll::run(&arguments),
+            Command::Identify(arguments) => identify::run(&arguments),
+            Command::Gallery(command) => gallery::run(&command),
+            Command::Group(arguments) => group::run(&arguments),
             Command::Eval(command) => eval::run(command),
             Command::Demo(arguments) => demo::run(&arguments),
         }

@@ -1,15 +1,17 @@
 //! Options that several commands share.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 
 use crate::detectors::DetectionParams;
 use crate::embedders::EmbedderSpec;
 use crate::error::{Error, Result};
+use crate::gallery::{ApproximateParams, Gallery, LocalGallery, LocalGalleryParams};
 use crate::models::{ModelStore, Role};
 use crate::pipeline::{FacePipeline, ModelSource, PipelineParams, open_detector};
-use crate::stage::{FaceDetector, Metric};
+use crate::stage::{EmbeddingSpace, FaceDetector, Metric, Threshold};
 use crate::templates::Template;
 
 /// Which detector, and how it looks.
@@ -135,6 +137,186 @@ impl PipelineOptions {
     pub(super) fn open(&self) -> Result<FacePipeline> {
         FacePipeline::open(&ModelStore::open_default()?, &self.params()?)
     }
+}
+
+/// Which gallery.
+#[derive(Debug, Args)]
+pub(super) struct GalleryOptions {
+    /// The gallery: a file, or postgres://USER@HOST/DATABASE where the program is built with the feature `postgres`
+    #[arg(value_name = "GALLERY")]
+    gallery: PathBuf,
+}
+
+/// Where a gallery is kept.
+pub(super) enum GalleryPlace<'a> {
+    File(&'a Path),
+    Server(&'a str),
+}
+
+/// What a gallery is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    /// To read, with the approximate index.
+    Search,
+    Write,
+    /// To write, with the approximate index.
+    BuildIndex,
+}
+
+impl GalleryOptions {
+    pub(super) fn place(&self) -> GalleryPlace<'_> {
+        let is_server = |text: &&str| text.starts_with("postgres://") || text.starts_with("postgresql://");
+        match self.gallery.to_str().filter(is_server) {
+            Some(url) => GalleryPlace::Server(url),
+            None => GalleryPlace::File(&self.gallery),
+        }
+    }
+
+    /// Opens a gallery that is there.
+    pub(super) fn open(&self, access: Access) -> Result<Box<dyn Gallery>> {
+        match self.place() {
+            GalleryPlace::File(path) => Ok(Box::new(open_local(path, access)?)),
+            GalleryPlace::Server(url) => open_server(url),
+        }
+    }
+
+    /// Opens a gallery for writing; `None` where there is none yet.
+    pub(super) fn open_existing(&self) -> Result<Option<Box<dyn Gallery>>> {
+        match self.place() {
+            // A link to nothing is there too, and its error says more than that a file cannot be made.
+            GalleryPlace::File(path) if path.symlink_metadata().is_err() => Ok(None),
+            GalleryPlace::File(_) => self.open(Access::Write).map(Some),
+            GalleryPlace::Server(url) => find_server(url),
+        }
+    }
+
+    /// A new gallery.
+    pub(super) fn create(&self, space: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
+        match self.place() {
+            GalleryPlace::File(path) => Ok(Box::new(LocalGallery::create(path, space)?)),
+            GalleryPlace::Server(url) => create_server(url, space),
+        }
+    }
+}
+
+pub(super) fn open_local(path: &Path, access: Access) -> Result<LocalGallery> {
+    let with_index =
+        LocalGalleryParams { approximate: Some(ApproximateParams::default()), ..LocalGalleryParams::default() };
+    match access {
+        Access::Read => LocalGallery::open_read_only(path),
+        Access::Search => LocalGallery::open_read_only_with(path, &with_index),
+        // An index that is there is kept in step.
+        Access::Write if cfg!(feature = "hnsw") && index_path(path).exists() => {
+            LocalGallery::open_with(path, &with_index)
+        }
+        Access::Write => LocalGallery::open(path),
+        Access::BuildIndex => LocalGallery::open_with(path, &with_index),
+    }
+}
+
+/// The approximate index beside a gallery's file.
+pub(super) fn index_path(gallery: &Path) -> PathBuf {
+    let mut name = gallery.file_name().unwrap_or_default().to_owned();
+    name.push(".hnsw");
+    gallery.with_file_name(name)
+}
+
+fn no_server() -> Error {
+    Error::InvalidParameter {
+        parameter: "GALLERY",
+        value: "the address of a server".into(),
+        expected: "a file: this program was built without galleries on a server (feature `postgres`)".into(),
+    }
+}
+
+fn open_server(_: &str) -> Result<Box<dyn Gallery>> {
+    Err(no_server())
+}
+
+fn find_server(_: &str) -> Result<Option<Box<dyn Gallery>>> {
+    Err(no_server())
+}
+
+fn create_server(_: &str, _: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
+    Err(no_server())
+}
+
+/// Checks, before any photo is worked on, that the pipeline's embeddings belong into the gallery. The error says which
+/// options would make them.
+pub(super) fn check_space(gallery: &dyn Gallery, space: &EmbeddingSpace) -> Result<()> {
+    let own = gallery.space();
+    if **own == *space {
+        return Ok(());
+    }
+    let cure = match catalogue_options(own)? {
+        Some(options) => format!("the gallery's is that of {options}"),
+        None => "give the recogniser of the gallery by --embedder, and its --variant or --spec".to_owned(),
+    };
+    let actual = format!("{}\n{cure}", space.id());
+    Err(Error::GallerySpace { gallery: gallery.name(), expected: own.id(), actual })
+}
+
+/// The options with which a recogniser of the catalogue works in that space.
+fn catalogue_options(space: &EmbeddingSpace) -> Result<Option<String>> {
+    let store = ModelStore::open_default()?;
+    let catalogue = store.catalogue();
+    for entry in catalogue.models().filter(|entry| entry.kind.role() == Role::Embedder) {
+        for variant in &entry.variants {
+            let spec = entry.embedder_spec(Some(&variant.name))?;
+            let is_it = spec.name == space.model
+                && entry.weights_digest() == space.digest
+                && spec.preprocessing() == space.preprocessing
+                && spec.averaging() == space.averaging
+                && spec.metric == space.metric;
+            if is_it {
+                return Ok(Some(format!("--embedder {} --variant {}", entry.name, variant.name)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// From which similarity on two faces count as the same person's.
+#[derive(Debug, Args)]
+pub(super) struct ThresholdOptions {
+    /// False-accept rate of one comparison: the share of pairs of different people that may match
+    #[arg(long, value_name = "RATE", allow_negative_numbers = true)]
+    pub(super) far: Option<f64>,
+    /// A similarity of your own
+    #[arg(long, value_name = "SIMILARITY", allow_negative_numbers = true, conflicts_with = "far")]
+    pub(super) threshold: Option<f32>,
+}
+
+impl ThresholdOptions {
+    /// The threshold that was asked for, if one was.
+    pub(super) fn chosen(&self, space: &EmbeddingSpace) -> Result<Option<Threshold>> {
+        match (self.far, self.threshold) {
+            (Some(far), _) => space.threshold_at(far).cloned().map(Some),
+            (None, Some(similarity)) => own_threshold(similarity, space).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+/// A threshold of the user's own. It is at least as strict as every measured one below it, whose rate bounds its own.
+pub(super) fn own_threshold(similarity: f32, space: &EmbeddingSpace) -> Result<Threshold> {
+    if !similarity.is_finite() {
+        return Err(Error::InvalidParameter {
+            parameter: "--threshold",
+            value: similarity.to_string(),
+            expected: "a finite similarity".into(),
+        });
+    }
+    let looser = space.thresholds.iter().filter(|threshold| threshold.similarity <= similarity);
+    Ok(match looser.min_by(|a, b| a.far.total_cmp(&b.far)) {
+        Some(known) => Threshold {
+            similarity,
+            far: known.far,
+            measured_on: format!("at most; {} has this rate on {}", known.similarity, known.measured_on),
+        },
+        None => Threshold { similarity, far: 1.0, measured_on: "nothing: no threshold so loose is known".into() },
+    })
 }
 
 impl CropOptions {

@@ -74,9 +74,17 @@ impl RejectedJson {
     }
 }
 
-fn corners(detection: &Detection) -> [f32; 4] {
+/// Left, top, width, height.
+pub(super) fn corners(detection: &Detection) -> [f32; 4] {
     let area = detection.bounding_box;
     [area.x, area.y, area.width, area.height]
+}
+
+/// A photo that could not be worked on.
+#[derive(Debug, Serialize)]
+pub(super) struct FailedJson {
+    pub(super) image: String,
+    pub(super) error: String,
 }
 
 /// Prints a line to the standard output, with the arguments of `format!`; for functions that return a result.
@@ -105,6 +113,17 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print_line(format_args!("{text}"))
 }
 
+/// With `--json` an error is JSON too, beside the message on the standard error.
+pub(super) fn json_errors(json: bool, outcome: Result<u8>) -> Result<u8> {
+    match outcome {
+        Err(error) if json => {
+            print_json(&serde_json::json!({ "error": error.to_string() }))?;
+            Err(error)
+        }
+        outcome => outcome,
+    }
+}
+
 /// Finds out before long work, and not after it, that a picture cannot be written there.
 pub(super) fn check_picture_path(path: &Path) -> Result<()> {
     crate::image::Image::check_path(path)?;
@@ -125,6 +144,14 @@ pub(super) fn items_bar(count: usize, what: &str) -> ProgressBar {
     bar
 }
 
+/// A count of items whose number is not known before; hidden where the standard error is no terminal.
+pub(super) fn counting_bar(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    bar.set_style(style("{msg} {spinner} {human_pos}, {per_sec}"));
+    bar.set_message(what.to_owned());
+    bar
+}
+
 /// A bar for bytes.
 pub(super) fn bytes_bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
@@ -134,6 +161,11 @@ pub(super) fn bytes_bar() -> ProgressBar {
 
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+/// A number with its noun.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
 
 /// Bytes for people.

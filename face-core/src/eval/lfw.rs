@@ -3,17 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 
 use rayon::prelude::*;
 
+use super::MIN_ERRORS;
+use super::photos::EmbeddedPhotos;
 use super::verification::{FoldAccuracy, OperatingPoint, PairScores};
 use crate::error::{Error, Result};
-use crate::geometry::Point;
-use crate::image::Image;
 use crate::pipeline::FacePipeline;
-use crate::stage::Threshold;
-use crate::stage::{Aligner, Detection, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
+use crate::stage::{Aligner, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer, Threshold};
 
 /// Pairs of photos in folds, as `pairs.txt` lists them.
 ///
@@ -135,7 +133,7 @@ pub struct LfwReport {
     /// Operating points over all pairs, in the order of the settings; `None` for a rate that so few pairs cannot show.
     pub points: Vec<(f64, Option<OperatingPoint>)>,
     /// Operating points over *all* pairs of photos of different people, not only the listed ones: millions of pairs,
-    /// so that rates down to 1e-5 can be measured. The true-accept rate is that of the listed pairs.
+    /// so that rates down to 1e-6 can be measured. The true-accept rate is that of the listed pairs.
     pub cross_points: Vec<(f64, OperatingPoint)>,
     /// Number of pairs of photos of different people.
     pub cross_pairs: u64,
@@ -174,15 +172,12 @@ impl LfwReport {
 }
 
 /// Rates that are reported over all pairs of photos of different people.
-const CROSS_FARS: [f64; 4] = [1e-2, 1e-3, 1e-4, 1e-5];
+const CROSS_FARS: [f64; 5] = [1e-2, 1e-3, 1e-4, 1e-5, 1e-6];
 
-/// Embeds every photo of the protocol and compares the pairs.
-///
-/// The photos are spread over the current rayon pool. The person of a photo is the one nearest to its centre, because
-/// the set was cut so. `progress` is called once for each finished photo, from any thread.
+/// Embeds every photo of the protocol and compares the pairs: [`EmbeddedPhotos::compute`], then [`score_lfw`].
 ///
 /// # Errors
-/// [`Error::Io`] when the folder holds none of the photos that the pairs name.
+/// As those two.
 pub fn evaluate_lfw<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
     pipeline: &FacePipeline<D, A, N, E>,
     folder: &Path,
@@ -190,30 +185,18 @@ pub fn evaluate_lfw<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
     settings: &LfwSettings,
     progress: &(dyn Fn() + Sync),
 ) -> Result<LfwReport> {
-    let images = protocol.images();
-    if !images.iter().any(|image| folder.join(image).is_file()) {
-        let reason =
-            std::io::Error::new(std::io::ErrorKind::NotFound, "it holds none of the photos that the pairs name");
-        return Err(Error::io("use as the folder of photos", folder)(reason));
-    }
-    let start = Instant::now();
-    let embedded: Vec<Result<Embedding>> = images
-        .par_iter()
-        .map(|image| {
-            let embedding = embed_central(pipeline, &folder.join(image));
-            progress();
-            embedding
-        })
-        .collect();
-    let seconds = start.elapsed().as_secs_f64();
+    let photos = EmbeddedPhotos::compute(pipeline, folder, &protocol.images(), progress)?;
+    score_lfw(protocol, &photos, settings)
+}
 
-    let failed = images
-        .iter()
-        .zip(&embedded)
-        .filter_map(|(image, result)| result.as_ref().err().map(|error| (image.clone(), error.to_string())))
-        .collect();
+/// Compares the pairs of photos that are embedded already. A photo without an embedding matches nothing.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] for a protocol of fewer than two folds, or an empty one.
+pub fn score_lfw(protocol: &LfwProtocol, photos: &EmbeddedPhotos, settings: &LfwSettings) -> Result<LfwReport> {
+    let images = protocol.images();
     let by_path: BTreeMap<&Path, &Embedding> =
-        images.iter().zip(&embedded).filter_map(|(path, e)| Some((path.as_path(), e.as_ref().ok()?))).collect();
+        images.iter().filter_map(|path| Some((path.as_path(), photos.embedding(path)?))).collect();
     let similarity = |pair: &LfwPair| match (by_path.get(pair.first.as_path()), by_path.get(pair.second.as_path())) {
         (Some(first), Some(second)) => first.similarity(second),
         _ => Ok(f32::NEG_INFINITY),
@@ -238,25 +221,11 @@ pub fn evaluate_lfw<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
         cross_points,
         cross_pairs,
         images: images.len(),
-        failed,
-        images_per_second: images.len() as f64 / seconds,
+        failed: photos.failed_of(&images),
+        images_per_second: photos.images_per_second,
         scores,
-        space: Arc::clone(pipeline.embedder.space()),
+        space: Arc::clone(&photos.space),
     })
-}
-
-fn embed_central<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
-    pipeline: &FacePipeline<D, A, N, E>,
-    path: &Path,
-) -> Result<Embedding> {
-    let image = Image::open(path)?;
-    let view = image.view();
-    let detections = pipeline.detector.detect(&view)?;
-    let center = Point::new((image.width() as f32 - 1.0) / 2.0, (image.height() as f32 - 1.0) / 2.0);
-    let off_center = |d: &&Detection| d.bounding_box.center().distance(center);
-    let central = detections.iter().min_by(|a, b| off_center(a).total_cmp(&off_center(b)));
-    let detection = central.ok_or_else(|| Error::NoFace { image: path.display().to_string() })?;
-    Ok(pipeline.embed_detection(&view, detection)?.embedding)
 }
 
 /// Operating points over every pair of photos of different people.
@@ -296,8 +265,7 @@ fn cross_operating_points(
     let mut points = vec![];
     for far in CROSS_FARS {
         let allowed = (far * count as f64 + 1e-9).floor() as usize;
-        // Fewer than ten false accepts say little about a rate.
-        if allowed < 10 || allowed >= best.len() {
+        if allowed < MIN_ERRORS || allowed >= best.len() {
             continue;
         }
         let threshold = best[allowed].next_up();

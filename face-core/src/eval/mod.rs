@@ -1,11 +1,23 @@
 //! Evaluation: how good is a pipeline, and at which thresholds?
 
+mod identification;
 mod lfw;
+mod photos;
 #[cfg(feature = "draw")]
 mod plot;
 mod verification;
 
-pub use lfw::{LfwPair, LfwProtocol, LfwReport, LfwSettings, evaluate_lfw};
+pub use identification::{
+    IdentificationProtocol, IdentificationReport, IdentificationScores, IdentificationSettings, KnownProbe,
+    LabelledPhoto, OpenSetPoint, RulePoint, evaluate_identification, score_identification,
+};
+pub use lfw::{LfwPair, LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, score_lfw};
+pub use photos::EmbeddedPhotos;
+#[cfg(feature = "cli")]
+pub(crate) use photos::{entries_of, is_picture};
 #[cfg(feature = "draw")]
-pub use plot::plot_roc;
+pub use plot::{plot_cmc, plot_roc};
 pub use verification::{FoldAccuracy, OperatingPoint, PairScores, RocPoint};
+
+/// Fewer errors than this say little about a rate: smaller rates are not reported.
+const MIN_ERRORS: usize = 10;

@@ -29,25 +29,52 @@ pub fn plot_roc(title: &str, scores: &PairScores) -> Result<Image> {
     let roc: Vec<_> = roc.into_iter().filter(|point| point.far > 0.0).collect();
     let lowest_tar = roc.first().map_or(0.0, |point| point.tar);
     let floor = ((lowest_tar * 20.0).floor() / 20.0 - 0.05).clamp(0.0, 0.95);
+    let curve: Vec<_> = roc.iter().map(|p| (p.far, p.tar)).collect();
+    plot(title, |root| draw_roc(title, root, &curve, smallest, floor))
+}
+
+/// The cumulative match characteristic: over k the share of the probes with the right person among the first k
+/// candidates. `rates` are those of k = 1, 2, 3 and so on. Save it with [`Image::save`].
+///
+/// # Errors
+/// [`Error::InvalidParameter`] without rates, or with one that is no share.
+pub fn plot_cmc(title: &str, rates: &[f64]) -> Result<Image> {
+    if rates.is_empty() || !rates.iter().all(|rate| (0.0..=1.0).contains(rate)) {
+        return Err(Error::InvalidParameter {
+            parameter: "rates",
+            value: format!("{rates:?}"),
+            expected: "at least one, each from 0 to 1".into(),
+        });
+    }
+    plot(title, |root| draw_cmc(title, root, rates))
+}
+
+/// Where a plot is drawn.
+type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// An empty picture, drawn into.
+fn plot(title: &str, draw: impl FnOnce(&Area<'_>) -> Drawn) -> Result<Image> {
     let mut pixels = vec![0_u8; (SIZE.0 * SIZE.1 * 3) as usize];
-    draw(title, &mut pixels, roc.iter().map(|p| (p.far, p.tar)).collect(), smallest, floor).map_err(|error| {
-        Error::InvalidParameter { parameter: "plot", value: title.to_owned(), expected: error.to_string() }
+    let drawn = || -> Drawn {
+        // Compiled in, so that the plot looks the same everywhere and needs no font of the system.
+        register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font is damaged")?;
+        let root = BitMapBackend::with_buffer(&mut pixels, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        draw(&root)?;
+        root.present()?;
+        Ok(())
+    };
+    drawn().map_err(|error| Error::InvalidParameter {
+        parameter: "plot",
+        value: title.to_owned(),
+        expected: error.to_string(),
     })?;
     Image::from_raw(SIZE.0, SIZE.1, pixels)
 }
 
-fn draw(
-    title: &str,
-    pixels: &mut [u8],
-    curve: Vec<(f64, f64)>,
-    smallest: f64,
-    floor: f64,
-) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    // Compiled in, so that the plot looks the same everywhere and needs no font of the system.
-    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font is damaged")?;
-    let root = BitMapBackend::with_buffer(pixels, SIZE).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
+fn draw_roc(title: &str, root: &Area<'_>, curve: &[(f64, f64)], smallest: f64, floor: f64) -> Drawn {
+    let mut chart = ChartBuilder::on(root)
         .caption(title, (FONT, 22))
         .margin(16)
         .x_label_area_size(48)
@@ -71,6 +98,58 @@ fn draw(
     }
     steps.extend(curve.last());
     chart.draw_series(LineSeries::new(steps, BLUE.stroke_width(2)))?;
-    root.present()?;
     Ok(())
+}
+
+/// Ranks whose rates are written beside the curve.
+const MARKED_RANKS: [usize; 3] = [1, 5, 10];
+
+fn draw_cmc(title: &str, root: &Area<'_>, rates: &[f64]) -> Drawn {
+    let lowest = rates.iter().copied().fold(1.0, f64::min);
+    // Room below the curve for what is written there.
+    let floor = ((lowest * 50.0).floor() / 50.0 - 0.02).clamp(0.0, 0.98);
+    let curve: Vec<(f64, f64)> = rates.iter().enumerate().map(|(index, rate)| (index as f64 + 1.0, *rate)).collect();
+    let last = (rates.len() as f64).max(2.0);
+    let mut chart = ChartBuilder::on(root)
+        .caption(title, (FONT, 22))
+        .margin(16)
+        .x_label_area_size(48)
+        .y_label_area_size(64)
+        .build_cartesian_2d(0.0..last * 1.02, floor..1.0 + (1.0 - floor) * 0.02)?;
+    chart
+        .configure_mesh()
+        .x_desc("rank k (candidates that are looked at)")
+        .y_desc("identification rate (probes with the right person among the first k)")
+        .label_style((FONT, 15))
+        .axis_desc_style((FONT, 16))
+        .x_label_formatter(&|rank| format!("{rank:.0}"))
+        .y_label_formatter(&|rate| format!("{rate:.3}"))
+        .draw()?;
+    chart.draw_series(LineSeries::new(curve.iter().copied(), BLUE.stroke_width(2)))?;
+    let marked = curve.iter().enumerate().filter(|(index, _)| MARKED_RANKS.contains(&(index + 1)));
+    chart.draw_series(marked.map(|(index, point)| {
+        let text = format!("rank {}: {:.2} %", index + 1, 100.0 * point.1);
+        EmptyElement::at(*point)
+            + Circle::new((0, 0), 4, BLUE.filled())
+            + Text::new(text, (8, 8), (FONT, 15).into_font().color(&BLACK))
+    }))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn match_characteristics_of_any_length_are_drawn() {
+        for rates in [&[0.5][..], &[0.0, 0.0], &[1.0; 100], &[0.91, 0.93, 0.94, 0.95, 0.96, 0.97]] {
+            let picture = plot_cmc("a test", rates).unwrap();
+            let is_curve = |pixel: &&[u8]| pixel[2] > 200 && pixel[0] < 60;
+            assert!(picture.as_raw().chunks(3).filter(is_curve).count() > 10, "{rates:?}");
+        }
+        for rates in [&[][..], &[f64::NAN], &[0.5, 1.2]] {
+            assert!(matches!(plot_cmc("a test", rates), Err(Error::InvalidParameter { .. })), "{rates:?}");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Detections drawn into a picture (feature `draw`).
 
+#[cfg(feature = "cli")]
+mod sheet;
+
 use ab_glyph::{FontRef, PxScale};
 use image::{Rgb, RgbImage};
 use imageproc::drawing;
@@ -10,7 +13,13 @@ use crate::geometry::{BoundingBox, Point};
 use crate::image::{Image, ImageView, MAX_SIDE, shrink};
 use crate::stage::Detection;
 
+#[cfg(feature = "cli")]
+pub(crate) use sheet::{SheetGroup, contact_sheet, face_tile};
+
 const BOX_COLOR: Rgb<u8> = Rgb([0, 220, 90]);
+/// For faces of people who are not known.
+#[cfg(feature = "cli")]
+const STRANGER_COLOR: Rgb<u8> = Rgb([255, 165, 40]);
 const TEXT_COLOR: Rgb<u8> = Rgb([0, 0, 0]);
 /// One colour for each landmark, in the order of the scheme, so that swapped points can be seen.
 const POINT_COLORS: [Rgb<u8>; 5] =
@@ -21,17 +30,59 @@ const POINT_COLORS: [Rgb<u8>; 5] =
 /// # Errors
 /// [`Error::NonFinite`] for coordinates that are no numbers.
 pub fn draw_detections(image: &ImageView<'_>, detections: &[Detection]) -> Result<Image> {
-    let (width, height) = (image.width(), image.height());
-    let pixels = image.to_image().into_raw();
-    let Some(mut canvas) = RgbImage::from_raw(width, height, pixels) else {
-        unreachable!("an image always fits its own size")
-    };
+    let mut canvas = canvas_of(image);
     for detection in detections {
-        let BoundingBox { x, y, width, height } = detection.bounding_box;
-        crate::error::ensure_finite("a bounding box", &[x, y, width, height])?;
         draw_one(&mut canvas, detection)?;
     }
-    Image::from_raw(width, height, canvas.into_raw())
+    image_of(canvas)
+}
+
+/// A face that is to be drawn with a name.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone)]
+pub(crate) struct NamedBox {
+    /// Where it is, in pixels of the image.
+    pub(crate) bounding_box: BoundingBox,
+    /// What is written at the box.
+    pub(crate) label: String,
+    /// Whether it is somebody; strangers have another colour.
+    pub(crate) is_known: bool,
+}
+
+/// A copy of the picture with a box and a name for every face.
+#[cfg(feature = "cli")]
+pub(crate) fn draw_names(image: &ImageView<'_>, faces: &[NamedBox]) -> Result<Image> {
+    let mut canvas = canvas_of(image);
+    // The names last: a box must not run through the name of its neighbour.
+    for face in faces {
+        draw_box(&mut canvas, face.bounding_box, face.color())?;
+    }
+    for face in faces {
+        let BoundingBox { width, .. } = face.bounding_box;
+        let (left, top) = top_left(&canvas, face.bounding_box);
+        // Names are for reading, even at small faces.
+        draw_label(&mut canvas, left, top, (width / 7.0).clamp(14.0, 48.0), &face.label, face.color());
+    }
+    image_of(canvas)
+}
+
+#[cfg(feature = "cli")]
+impl NamedBox {
+    fn color(&self) -> Rgb<u8> {
+        if self.is_known { BOX_COLOR } else { STRANGER_COLOR }
+    }
+}
+
+fn canvas_of(image: &ImageView<'_>) -> RgbImage {
+    let pixels = image.to_image().into_raw();
+    let Some(canvas) = RgbImage::from_raw(image.width(), image.height(), pixels) else {
+        unreachable!("an image always fits its own size")
+    };
+    canvas
+}
+
+fn image_of(canvas: RgbImage) -> Result<Image> {
+    Image::from_raw(canvas.width(), canvas.height(), canvas.into_raw())
 }
 
 /// Largest row of pictures that is drawn, in pixels.
@@ -64,32 +115,26 @@ pub fn side_by_side(pictures: &[Image], height: u32) -> Result<Image> {
     let mut left = 0;
     for picture in pictures {
         let scaled = shrink(&picture.view(), scaled_width(picture), height)?;
-        for y in 0..height {
-            let row = scaled.view().row(y);
-            for (x, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
-                canvas.put_pixel(left + x as u32, y, Rgb(*pixel));
-            }
-        }
+        paste(&mut canvas, &scaled, left, 0);
         left += scaled.width();
     }
-    Image::from_raw(width, height, canvas.into_raw())
+    image_of(canvas)
+}
+
+/// Copies a picture that lies within the canvas there.
+fn paste(canvas: &mut RgbImage, picture: &Image, left: u32, top: u32) {
+    for y in 0..picture.height() {
+        let row = picture.view().row(y);
+        for (x, pixel) in row.as_chunks::<3>().0.iter().enumerate() {
+            canvas.put_pixel(left + x as u32, top + y, Rgb(*pixel));
+        }
+    }
 }
 
 fn draw_one(canvas: &mut RgbImage, detection: &Detection) -> Result<()> {
-    let limit = |value: f32, side: u32| value.round().clamp(-1.0, side as f32) as i32;
-    let (width, height) = canvas.dimensions();
     let area = detection.bounding_box;
-    let (left, top) = (limit(area.x, width), limit(area.y, height));
-    let (right, bottom) = (limit(area.right(), width), limit(area.bottom(), height));
-    // Lines that can be seen when the whole picture is looked at, and that do not hide a small face.
-    let line = (width.max(height) / 500).clamp(1, 12).min((area.width as u32 / 24).max(1)) as i32;
-    for inset in 0..line {
-        let (w, h) = (right - left - 2 * inset, bottom - top - 2 * inset);
-        if w > 0 && h > 0 {
-            let rect = Rect::at(left + inset, top + inset).of_size(w as u32, h as u32);
-            drawing::draw_hollow_rect_mut(canvas, rect, BOX_COLOR);
-        }
-    }
+    draw_box(canvas, area, BOX_COLOR)?;
+    let (width, height) = canvas.dimensions();
     if let Some(landmarks) = detection.landmarks {
         landmarks.validate().or_else(|error| match error {
             // A flat set of points can be drawn all the same.
@@ -105,19 +150,47 @@ fn draw_one(canvas: &mut RgbImage, detection: &Detection) -> Result<()> {
             }
         }
     }
-    draw_label(canvas, left, top, area.width, &format!("{:.2}", detection.score));
+    let (left, top) = top_left(canvas, area);
+    let score = format!("{:.2}", detection.score);
+    draw_label(canvas, left, top, (area.width / 7.0).clamp(10.0, 48.0), &score, BOX_COLOR);
     Ok(())
 }
 
-/// The score on a patch above the box, or inside it where there is no room above.
-fn draw_label(canvas: &mut RgbImage, left: i32, top: i32, face_width: f32, text: &str) {
+fn draw_box(canvas: &mut RgbImage, area: BoundingBox, color: Rgb<u8>) -> Result<()> {
+    crate::error::ensure_finite("a bounding box", &[area.x, area.y, area.width, area.height])?;
+    let (width, height) = canvas.dimensions();
+    let (left, top) = top_left(canvas, area);
+    let (right, bottom) = (limit(area.right(), width), limit(area.bottom(), height));
+    // Lines that can be seen when the whole picture is looked at, and that do not hide a small face.
+    let line = (width.max(height) / 500).clamp(1, 12).min((area.width as u32 / 24).max(1)) as i32;
+    for inset in 0..line {
+        let (w, h) = (right - left - 2 * inset, bottom - top - 2 * inset);
+        if w > 0 && h > 0 {
+            let rect = Rect::at(left + inset, top + inset).of_size(w as u32, h as u32);
+            drawing::draw_hollow_rect_mut(canvas, rect, color);
+        }
+    }
+    Ok(())
+}
+
+fn top_left(canvas: &RgbImage, area: BoundingBox) -> (i32, i32) {
+    (limit(area.x, canvas.width()), limit(area.y, canvas.height()))
+}
+
+/// A coordinate as a whole number, at most one pixel outside of the picture.
+fn limit(value: f32, side: u32) -> i32 {
+    value.round().clamp(-1.0, side as f32) as i32
+}
+
+/// A text on a patch above the box, or inside it where there is no room above.
+fn draw_label(canvas: &mut RgbImage, left: i32, top: i32, text_size: f32, text: &str, color: Rgb<u8>) {
     let Ok(font) = FontRef::try_from_slice(dejavu::sans::regular()) else { return };
-    let scale = PxScale::from((face_width / 7.0).clamp(10.0, 48.0));
+    let scale = PxScale::from(text_size);
     let (text_width, text_height) = drawing::text_size(scale, &font, text);
     let patch = (text_width + 4, text_height + 6);
     let y = if top > patch.1 as i32 { top - patch.1 as i32 } else { top.max(0) };
     let x = left.max(0).min(canvas.width() as i32 - patch.0 as i32).max(0);
-    drawing::draw_filled_rect_mut(canvas, Rect::at(x, y).of_size(patch.0, patch.1), BOX_COLOR);
+    drawing::draw_filled_rect_mut(canvas, Rect::at(x, y).of_size(patch.0, patch.1), color);
     drawing::draw_text_mut(canvas, TEXT_COLOR, x + 2, y + 1, scale, &font, text);
 }
 
@@ -153,6 +226,13 @@ mod tests {
                 for size in [0.0, 1.0, 30.0, 1e6] {
                     draw_detections(&image.view(), &[detection(x, size)]).unwrap();
                 }
+            }
+            #[cfg(feature = "cli")]
+            for x in [-500.0, 0.0, 1e9] {
+                let bounding_box = BoundingBox::new(x, 10.0, 30.0, 30.0);
+                let named =
+                    NamedBox { bounding_box, label: "A long name, Łódź 東京".repeat(9), is_known: x < 0.0 };
+                draw_names(&image.view(), &[named]).unwrap();
             }
             let mut broken = detection(0.0, 10.0);
             broken.bounding_box.width = f32::NAN;

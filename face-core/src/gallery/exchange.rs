@@ -1,0 +1,218 @@
+//! Export and import: a gallery as lines of JSON, which every language reads.
+//!
+//! The first line says what follows:
+//! `{"format": "face-gallery", "version": 1, "space": {"model", "digest", "dimension", "preprocessing", "averaging",
+//! "metric", "thresholds"}}`. Every other line is a subject with all its templates:
+//! `{"name", "metadata", "templates": [{"embedding": [...], "quality", "source", "enrolled_at"}]}`. The fields `metadata`,
+//! `quality`, `source` and `enrolled_at` may be left out. Values of an embedding are written with as many digits as give back the
+//! same single precision number.
+
+use std::io::{BufRead, Read as _, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::records::{GalleryCount, Metadata, NewSubject, NewTemplate, Page};
+use super::{Gallery, check_space};
+use crate::error::{Error, Result};
+use crate::stage::{Embedding, EmbeddingSpace};
+
+const FORMAT: &str = "face-gallery";
+const VERSION: u32 = 1;
+/// Longest line that is read: a subject with some thousand templates.
+const MAX_LINE: u64 = 256 << 20;
+/// Subjects that are enrolled in one transaction.
+const BATCH: usize = 1000;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Header {
+    format: String,
+    version: u32,
+    space: EmbeddingSpace,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SubjectLine {
+    name: String,
+    #[serde(default, skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
+    templates: Vec<TemplateLine>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TemplateLine {
+    embedding: Vec<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quality: Option<f32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    enrolled_at: Option<u64>,
+}
+
+/// What an import brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ImportReport {
+    /// Number of subjects.
+    pub subjects: u64,
+    /// Number of templates.
+    pub templates: u64,
+}
+
+/// Writes a whole gallery; `progress` is called with the number of subjects written so far.
+///
+/// # Errors
+/// [`Error::GalleryStore`]; [`Error::Io`] when the writer fails.
+pub fn export(gallery: &dyn Gallery, writer: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<GalleryCount> {
+    let mut count = GalleryCount::default();
+    let mut write = |line: std::result::Result<Vec<u8>, serde_json::Error>| -> Result<()> {
+        let line = line.map_err(std::io::Error::from);
+        let written = line.and_then(|mut line| {
+            line.push(b'\n');
+            writer.write_all(&line)
+        });
+        written.map_err(Error::io("write", "the export"))
+    };
+    let space = (**gallery.space()).clone();
+    write(serde_json::to_vec(&Header { format: FORMAT.into(), version: VERSION, space }))?;
+    let mut page = Page::default();
+    loop {
+        let subjects = gallery.list(&page)?;
+        let Some(last) = subjects.last() else { break };
+        page.after = Some(last.id);
+        for subject in subjects {
+            let mut templates = vec![];
+            for template in subject.templates {
+                let embedding = match gallery.embedding(template.id) {
+                    // Removed since the page was listed.
+                    Err(Error::NotEnrolled { .. }) => continue,
+                    embedding => embedding?.into_vector(),
+                };
+                templates.push(TemplateLine {
+                    embedding,
+                    quality: template.quality,
+                    source: template.source,
+                    enrolled_at: Some(template.enrolled_at),
+                });
+            }
+            count.subjects += 1;
+            count.templates += templates.len() as u64;
+            write(serde_json::to_vec(&SubjectLine { name: subject.name, metadata: subject.metadata, templates }))?;
+            progress(count.subjects);
+        }
+    }
+    writer.flush().map_err(Error::io("write", "the export"))?;
+    Ok(count)
+}
+
+/// The space of an export, from its first line. [`import`] is to be given the same reader, which then stands behind it.
+///
+/// # Errors
+/// [`Error::Format`] for what is no export, [`Error::GalleryVersion`] for one of another version, [`Error::Io`].
+pub fn read_space(reader: &mut dyn BufRead, origin: &str) -> Result<EmbeddingSpace> {
+    let line = next_line(reader, origin, 1)?.ok_or_else(|| wrong(origin, 1, "the file is empty"))?;
+    let header: Header = serde_json::from_slice(&line).map_err(|error| {
+        wrong(origin, 1, &format!("expected the header of an export, {{\"format\": \"{FORMAT}\", ...}}: {error}"))
+    })?;
+    if header.format != FORMAT {
+        return Err(wrong(origin, 1, &format!("the format is {:?}, and not \"{FORMAT}\"", header.format)));
+    }
+    if header.version != VERSION {
+        return Err(Error::GalleryVersion {
+            gallery: origin.to_owned(),
+            found: header.version.to_string(),
+            supported: VERSION.to_string(),
+            cure: "import it with the version of this library that wrote it, or a newer one".into(),
+        });
+    }
+    Ok(header.space)
+}
+
+/// Enrols every subject that follows the header (see [`read_space`]) into a gallery of the same space.
+///
+/// Subjects are enrolled a thousand at a time, each thousand as a whole or not at all: when an error ends the import, what
+/// was enrolled before stays, and the error tells the line. `origin` is the file's name, for errors; `progress` is called
+/// with the number of subjects so far. Subjects without templates, which an export may hold, are left out.
+///
+/// # Errors
+/// [`Error::Format`], with the line; [`Error::GallerySpace`]; as [`Gallery::enroll_batch`].
+pub fn import(
+    gallery: &dyn Gallery,
+    space: &EmbeddingSpace,
+    reader: &mut dyn BufRead,
+    origin: &str,
+    progress: &mut dyn FnMut(u64),
+) -> Result<ImportReport> {
+    if **gallery.space() != *space {
+        return Err(Error::GallerySpace {
+            gallery: gallery.name(),
+            expected: gallery.space().id(),
+            actual: space.id(),
+        });
+    }
+    let mut report = ImportReport::default();
+    let mut batch: Vec<NewSubject> = vec![];
+    let mut enroll = |batch: &mut Vec<NewSubject>| -> Result<()> {
+        let templates: usize = batch.iter().map(|subject| subject.templates.len()).sum();
+        report.subjects += gallery.enroll_batch(std::mem::take(batch))?.len() as u64;
+        report.templates += templates as u64;
+        progress(report.subjects);
+        Ok(())
+    };
+    let mut number = 1;
+    while let Some(line) = next_line(reader, origin, number + 1)? {
+        number += 1;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let subject: SubjectLine = serde_json::from_slice(&line)
+            .map_err(|error| wrong(origin, number, &format!("expected a subject: {error}")))?;
+        if subject.templates.is_empty() {
+            continue;
+        }
+        let templates = subject.templates.into_iter().map(|template| {
+            let embedding =
+                restored(gallery, template.embedding).map_err(|error| wrong(origin, number, &error.to_string()))?;
+            Ok(NewTemplate {
+                embedding,
+                quality: template.quality,
+                source: template.source,
+                enrolled_at: template.enrolled_at,
+            })
+        });
+        let templates = templates.collect::<Result<Vec<_>>>()?;
+        batch.push(NewSubject { name: subject.name, metadata: subject.metadata, templates });
+        if batch.len() == BATCH {
+            enroll(&mut batch)?;
+        }
+    }
+    if !batch.is_empty() {
+        enroll(&mut batch)?;
+    }
+    Ok(report)
+}
+
+/// The embedding with the very values of the file where they are one already.
+fn restored(gallery: &dyn Gallery, vector: Vec<f32>) -> Result<Embedding> {
+    let checked = Embedding::new(vector.clone(), Arc::clone(gallery.space()))?;
+    let is_same = checked.vector().iter().zip(&vector).all(|(a, b)| (a - b).abs() <= 1e-6);
+    let embedding = if is_same { Embedding::restored(vector, Arc::clone(gallery.space())) } else { checked };
+    check_space(gallery, &embedding)?;
+    Ok(embedding)
+}
+
+fn next_line(reader: &mut dyn BufRead, origin: &str, number: usize) -> Result<Option<Vec<u8>>> {
+    let mut line = vec![];
+    reader.take(MAX_LINE + 1).read_until(b'\n', &mut line).map_err(Error::io("read", origin))?;
+    if line.len() as u64 > MAX_LINE {
+        return Err(wrong(origin, number, &format!("the line is longer than {MAX_LINE} bytes")));
+    }
+    Ok((!line.is_empty()).then_some(line))
+}
+
+fn wrong(origin: &str, line: usize, reason: &str) -> Error {
+    Error::Format { path: Path::new(origin).to_owned(), line, reason: reason.to_owned() }
+}
