@@ -31,3 +31,14 @@ pub mod thresholds {}
 /// Items of this chapter: [`evaluate_lfw`](crate::eval::evaluate_lfw), [`PairScores`](crate::eval::PairScores). Before:
 /// [alignment], [thresholds].
 pub mod accuracy {}
+
+#[doc = include_str!("../docs/gallery.md")]
+///
+/// Items of this chapter: [`Gallery`](crate::gallery::Gallery), [`LocalGallery`](crate::gallery::LocalGallery),
+/// [`Decision`](crate::gallery::Decision), [`search`](crate::gallery::search). Next: [postgres].
+pub mod gallery {}
+
+#[doc = include_str!("../docs/postgres.md")]
+///
+/// Items of this chapter: `PostgresGallery` of [`gallery`](crate::gallery), with the feature `postgres`. Before: [gallery].
+pub mod postgres {}

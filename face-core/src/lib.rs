@@ -1,4 +1,5 @@
-//! Face recognition in pure Rust: find the faces in a photo, and say whether two of them are the same person's.
+//! Face recognition in pure Rust: find the faces in a photo, say whether two of them are the same person's, and who of the
+//! enrolled people they are.
 //!
 //! A photo walks through four stages, each a trait with implementations that can be called alone:
 //!
@@ -8,7 +9,7 @@
 //! 4. **Embedding.** An [`Embedder`] turns it into a feature vector ([`embedders`]).
 //!
 //! [`FacePipeline`] chains them, and [`verify`] compares two [`Embedding`]s at a [`Threshold`] that states its
-//! false-accept rate.
+//! false-accept rate. A [`gallery`] holds enrolled people and answers "who is it?", or nobody.
 //!
 //! ```
 //! use face_core::{FacePipeline, Image, ModelStore, verify};
@@ -54,11 +55,12 @@
 //!
 //! # Features
 //! The default build links no library of the system; a C compiler assembles the matrix kernels of tract. `pull` brings models from their sources, `draw` draws detections
-//! and curves, `cli` is the command `face`.
+//! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `cli` is the command `face`.
 //!
 //! # The manual
 //! [Models](guide::models), [detection](guide::detection), [alignment](guide::alignment),
-//! [thresholds](guide::thresholds), [accuracy](guide::accuracy).
+//! [thresholds](guide::thresholds), [accuracy](guide::accuracy), [galleries](guide::gallery),
+//! [galleries on PostgreSQL](guide::postgres).
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aligners;

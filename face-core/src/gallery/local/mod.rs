@@ -5,6 +5,8 @@ mod file;
 mod sidecar;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -97,7 +97,12 @@ pub(super) const SEARCH_PATH: &str = "SELECT set_config('search_path', quote_ide
      FROM pg_extension JOIN pg_namespace n ON n.oid = extnamespace WHERE extname = 'vector'";
 
 fn setup(statement_timeout: Duration, hnsw: Option<HnswParams>) -> String {
-    let mut setup = format!("SET statement_timeout = {}; {SEARCH_PATH};", statement_timeout.as_millis());
+    // A transaction whose client has vanished must not hold the gallery.
+    let mut setup = format!(
+        "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; {SEARCH_PATH};",
+        statement_timeout.as_millis(),
+        (statement_timeout + GRACE).as_millis()
+    );
     if let Some(HnswParams { ef_search, .. }) = hnsw {
         // Filters leave out what the graph gives: then it is asked for more, in the order of the distances.
         setup += &format!("SET hnsw.ef_search = {ef_search}; SET hnsw.iterative_scan = strict_order;");

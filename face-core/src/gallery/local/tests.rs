@@ -1,0 +1,244 @@
+//! What only a gallery in a file does. What all galleries have in common is tested in `face-core/tests/it`.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::gallery::IdentifyParams;
+use crate::stage::Metric;
+
+fn space() -> Arc<EmbeddingSpace> {
+    Arc::new(EmbeddingSpace {
+        model: "toy".into(),
+        digest: "00".into(),
+        dimension: 32,
+        preprocessing: "none".into(),
+        averaging: "none".into(),
+        metric: Metric::Cosine,
+        thresholds: vec![Threshold { similarity: 0.75, far: 1e-3, measured_on: "a test".into() }],
+    })
+}
+
+fn embedding(number: u64) -> Embedding {
+    let mut state = number + 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    Embedding::new((0..32).map(|_| next()).collect(), space()).unwrap()
+}
+
+fn person(number: u64) -> NewSubject {
+    NewSubject::new(format!("person {number}"), vec![embedding(number).into(), embedding(number + 1_000_000).into()])
+}
+
+fn bytes_of(embedding: &Embedding) -> Vec<u8> {
+    embedding.vector().iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+fn holds(path: &Path, bytes: &[u8]) -> bool {
+    std::fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes)
+}
+
+#[test]
+fn records_come_back_bit_for_bit_with_their_thresholds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leute für Ada.face");
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    let ids = gallery.enroll_batch((0..50).map(person).collect()).unwrap();
+    gallery.remove_subject(ids[7]).unwrap();
+    let before = gallery.list(&Page::default()).unwrap();
+    drop(gallery);
+    for open in [LocalGallery::open, LocalGallery::open_read_only] {
+        let gallery = open(&path).unwrap();
+        assert_eq!(gallery.list(&Page::default()).unwrap(), before);
+        assert_eq!(gallery.space().thresholds, space().thresholds);
+        for subject in &before {
+            assert_eq!(gallery.embedding(subject.templates[0].id).unwrap(), embedding(subject.id.0 - 1));
+        }
+        let answer = gallery.identify(&embedding(12), &IdentifyParams::default()).unwrap();
+        assert_eq!(answer.best_match().unwrap().name, "person 12");
+        assert!(gallery.identify(&embedding(7), &IdentifyParams::default()).unwrap().best_match().is_none());
+    }
+}
+
+#[test]
+fn removed_vectors_and_names_are_gone_from_the_file_after_compaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    gallery.enroll_batch((0..300).map(person).collect()).unwrap();
+    let subject = gallery.find("person 33").unwrap().unwrap();
+    assert!(holds(&path, &bytes_of(&embedding(33))) && holds(&path, b"person 33\""));
+    gallery.remove_subject(subject.id).unwrap();
+    let other = gallery.find("person 44").unwrap().unwrap();
+    gallery.remove_template(other.templates[0].id).unwrap();
+    let size = std::fs::metadata(&path).unwrap().len();
+    gallery.compact().unwrap();
+    assert!(std::fs::metadata(&path).unwrap().len() <= size);
+    for gone in
+        [bytes_of(&embedding(33)), bytes_of(&embedding(1_000_033)), bytes_of(&embedding(44)), b"person 33\"".to_vec()]
+    {
+        assert!(!holds(&path, &gone));
+    }
+    assert!(holds(&path, &bytes_of(&embedding(1_000_044))));
+    // The gallery goes on, in the new file.
+    gallery.enroll(person(1000)).unwrap();
+    drop(gallery);
+    let gallery = LocalGallery::open(&path).unwrap();
+    assert_eq!(gallery.count().unwrap(), GalleryCount { subjects: 300, templates: 599 });
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn one_writer_or_many_readers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    gallery.enroll(person(1)).unwrap();
+    assert!(matches!(LocalGallery::open(&path), Err(Error::GalleryInUse { .. })));
+    assert!(matches!(LocalGallery::open_read_only(&path), Err(Error::GalleryInUse { .. })));
+    // The new file that a compaction makes is locked as the old one was.
+    gallery.compact().unwrap();
+    assert!(matches!(LocalGallery::open(&path), Err(Error::GalleryInUse { .. })));
+    drop(gallery);
+    let readers = [LocalGallery::open_read_only(&path).unwrap(), LocalGallery::open_read_only(&path).unwrap()];
+    assert!(matches!(LocalGallery::open(&path), Err(Error::GalleryInUse { .. })));
+    for reader in &readers {
+        assert_eq!(reader.count().unwrap().subjects, 1);
+        assert!(matches!(reader.enroll(person(2)), Err(Error::GalleryReadOnly { .. })));
+        assert!(matches!(reader.compact(), Err(Error::GalleryReadOnly { .. })));
+    }
+    drop(readers);
+    assert!(LocalGallery::open(&path).is_ok());
+}
+
+#[test]
+fn what_is_no_gallery_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    assert!(matches!(LocalGallery::open(&path), Err(Error::Io { .. })));
+    assert!(matches!(LocalGallery::open(folder.path()), Err(Error::GalleryCorrupt { .. })));
+    for content in [&b""[..], b"hello", &[0; 100_000]] {
+        std::fs::write(&path, content).unwrap();
+        assert!(matches!(LocalGallery::open(&path), Err(Error::GalleryCorrupt { .. })), "{} bytes", content.len());
+        assert!(matches!(LocalGallery::open_read_only(&path), Err(Error::GalleryCorrupt { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+        assert!(matches!(LocalGallery::create(&path, space()), Err(Error::Io { .. })));
+    }
+    std::fs::remove_file(&path).unwrap();
+    // A database of somebody else.
+    let database = redb::Database::create(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    transaction.open_table(redb::TableDefinition::<'_, u64, u64>::new("numbers")).unwrap().insert(1, 2).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = LocalGallery::open(&path).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::GalleryCorrupt { reason, .. } if reason.contains("no gallery")), "{error}");
+    let nowhere = folder.path().join("no folder").join("people.face");
+    assert!(matches!(LocalGallery::create(nowhere, space()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let about = About { format: 99, ..About::new(&space()) };
+    drop(Store::create(&path, &about).unwrap());
+    let error = LocalGallery::open(&path).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::GalleryVersion { found, .. } if found == "99"), "{error}");
+}
+
+#[cfg(feature = "hnsw")]
+mod approximate {
+    use super::*;
+
+    fn params() -> LocalGalleryParams {
+        let approximate = ApproximateParams { min_templates: 0, ..ApproximateParams::default() };
+        LocalGalleryParams { approximate: Some(approximate), ..LocalGalleryParams::default() }
+    }
+
+    /// Every vector finds itself through the graph, and nobody who was removed is found.
+    fn check(gallery: &LocalGallery, present: impl Fn(u64) -> bool) {
+        let probes: Vec<Embedding> = (0..400).map(embedding).collect();
+        let search = SearchParams { top_k: 1, mode: SearchMode::Approximate, ..SearchParams::default() };
+        let found = gallery.search(&probes, &search).unwrap();
+        let mut missed = 0;
+        for (number, candidates) in found.iter().enumerate() {
+            let name = format!("person {number}");
+            let is_found = candidates.first().is_some_and(|candidate| candidate.name == name);
+            assert!(present(number as u64) || !is_found, "{name} was removed");
+            missed += usize::from(present(number as u64) && !is_found);
+        }
+        assert!(missed <= 4, "{missed} missed");
+    }
+
+    #[test]
+    fn the_index_is_kept_in_step_saved_and_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("people.face"), folder.path().join("people.face.hnsw"));
+        let gallery = LocalGallery::create_with(&path, space(), &params()).unwrap();
+        gallery.enroll_batch((0..300).map(person).collect()).unwrap();
+        gallery.remove_subject(SubjectId(11)).unwrap();
+        check(&gallery, |n| n < 300 && n != 10);
+        drop(gallery);
+        let saved = std::fs::read(&beside).unwrap();
+
+        // Changed without the index: it is stale now.
+        let gallery = LocalGallery::open(&path).unwrap();
+        gallery.enroll_batch((300..350).map(person).collect()).unwrap();
+        gallery.remove_subject(SubjectId(21)).unwrap();
+        drop(gallery);
+        let present = |n| n < 350 && n != 10 && n != 20;
+        assert_eq!(std::fs::read(&beside).unwrap(), saved);
+        check(&LocalGallery::open_read_only_with(&path, &params()).unwrap(), present);
+        assert_eq!(std::fs::read(&beside).unwrap(), saved, "a reader writes nothing");
+        check(&LocalGallery::open_with(&path, &params()).unwrap(), present);
+        assert_ne!(std::fs::read(&beside).unwrap(), saved);
+
+        // Missing, damaged, cut short, another gallery's.
+        let other = folder.path().join("other.face");
+        drop(LocalGallery::create_with(&other, space(), &params()).unwrap());
+        let mut flipped = saved.clone();
+        flipped[saved.len() / 2] ^= 1;
+        let foreign = std::fs::read(folder.path().join("other.face.hnsw")).unwrap();
+        for content in [None, Some(flipped), Some(saved[..saved.len() - 9].to_vec()), Some(foreign), Some(vec![])] {
+            match content {
+                None => std::fs::remove_file(&beside).unwrap(),
+                Some(content) => std::fs::write(&beside, content).unwrap(),
+            }
+            check(&LocalGallery::open_with(&path, &params()).unwrap(), present);
+        }
+        // Compaction leaves no removed vector in the index either.
+        let gallery = LocalGallery::open_with(&path, &params()).unwrap();
+        gallery.compact().unwrap();
+        check(&gallery, present);
+    }
+
+    #[test]
+    fn filters_and_several_templates_do_not_leave_too_few() {
+        let gallery = LocalGallery::in_memory_with(space(), &params()).unwrap();
+        for number in 0..200 {
+            let mut subject = person(number);
+            subject.templates.extend((0..20).map(|more| embedding(2_000_000 + 100 * number + more).into()));
+            if number % 50 == 0 {
+                subject.metadata.insert("team".into(), "A".into());
+            }
+            gallery.enroll(subject).unwrap();
+        }
+        let mut filter = SubjectFilter::default();
+        let mut search = SearchParams { top_k: 30, mode: SearchMode::Approximate, ..SearchParams::default() };
+        assert_eq!(gallery.search(&[embedding(3)], &search).unwrap()[0].len(), 30);
+        filter.metadata.insert("team".into(), "A".into());
+        search.filter = filter;
+        let found = gallery.search(&[embedding(3)], &search).unwrap();
+        assert_eq!(found[0].len(), 4);
+        let exact = gallery.search(&[embedding(3)], &SearchParams { mode: SearchMode::Exact, ..search }).unwrap();
+        assert_eq!(found, exact);
+    }
+
+    #[test]
+    fn a_gallery_without_an_index_says_so() {
+        let gallery = LocalGallery::in_memory(space()).unwrap();
+        let search = SearchParams { mode: SearchMode::Approximate, ..SearchParams::default() };
+        assert!(matches!(gallery.search(&[embedding(1)], &search), Err(Error::InvalidParameter { .. })));
+    }
+}
