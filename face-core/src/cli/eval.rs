@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::SUCCESS;
 use super::identify::percent as small_percent;
 use super::options::{CropOptions, PipelineOptions};
-use super::output::{check_folder, check_picture_path, items_bar, print_json, say};
+use super::output::{check_folder, check_picture_path, counted, items_bar, print_json, say};
 use crate::embedders::EmbedderSpec;
 use crate::error::Result;
 use crate::eval::{
@@ -260,7 +260,7 @@ fn identification(arguments: &IdentificationArguments) -> Result<u8> {
         print_identification(arguments, &report)?;
     }
     if let Some(path) = &arguments.cmc {
-        let title = format!("{}, {} people enrolled", report.space.model, report.enrolled);
+        let title = format!("{}, {} people enrolled by one photo", report.space.model, report.enrolled);
         let ranks = report.enrolled.min(IdentificationScores::MAX_RANK);
         plot_cmc(&title, &report.scores.cmc(ranks))?.save(path)?;
     }
@@ -299,8 +299,8 @@ fn identification_json(report: &IdentificationReport) -> IdentificationJson {
 fn print_identification(arguments: &IdentificationArguments, report: &IdentificationReport) -> Result<()> {
     let scores = &report.scores;
     say!(
-        "{} people enrolled, one photo each; {} probes of them, {} of strangers",
-        report.enrolled,
+        "{} enrolled by one photo; {} probes of them, {} of strangers",
+        counted(report.enrolled as u64, "person", "people"),
         scores.known.len(),
         scores.unknown.len()
     );

@@ -579,27 +579,33 @@ fn check(arguments: &OneGallery) -> Result<()> {
 /// What `face gallery index --json` prints.
 #[derive(Debug, Serialize)]
 struct IndexJson {
-    index: String,
+    gallery: String,
     templates: u64,
-    bytes: u64,
+    /// The file beside the gallery's and its size; `null` for a gallery on a server, which keeps its own.
+    index: Option<String>,
+    bytes: Option<u64>,
 }
 
 fn index(arguments: &OneGallery) -> Result<()> {
-    let GalleryPlace::File(path) = arguments.gallery.place() else {
-        return Err(Error::InvalidParameter {
-            parameter: "GALLERY",
-            value: "on a server".into(),
-            expected: "a file: a server keeps its own index".into(),
-        });
+    let (gallery, file): (Box<dyn Gallery>, _) = match arguments.gallery.place() {
+        GalleryPlace::File(path) => {
+            let gallery = open_local(path, Access::BuildIndex)?;
+            gallery.save_index()?;
+            let index = index_path(path);
+            let bytes = std::fs::metadata(&index).map_err(Error::io("read", &index))?.len();
+            (Box::new(gallery), Some((index, bytes)))
+        }
+        GalleryPlace::Server(url) => (arguments.gallery.index_on_server(url)?, None),
     };
-    let gallery = open_local(path, Access::BuildIndex)?;
-    gallery.save_index()?;
     let templates = gallery.count()?.templates;
-    let index = index_path(path);
-    let bytes = std::fs::metadata(&index).map_err(Error::io("read", &index))?.len();
     if arguments.json {
-        return print_json(&IndexJson { index: index.display().to_string(), templates, bytes });
+        let (index, bytes) = file.map(|(index, bytes)| (index.display().to_string(), bytes)).unzip();
+        return print_json(&IndexJson { gallery: gallery.name(), templates, index, bytes });
     }
-    say!("{}: {}, {}", index.display(), counted(templates, "template", "templates"), megabytes(bytes));
+    let count = counted(templates, "template", "templates");
+    match file {
+        Some((index, bytes)) => say!("{}: {count}, {}", index.display(), megabytes(bytes)),
+        None => say!("built the index of {}: {count}", gallery.name()),
+    }
     Ok(())
 }

@@ -40,7 +40,7 @@ pub(super) struct GroupArguments {
 }
 
 const DEFAULT_SHEET: &str = "face-group.png";
-/// False-accept rate of one comparison [default of --far]: see the chapter on identification for how it was chosen.
+/// False-accept rate of one comparison [default of --far]: see the chapter on accuracy for how it was chosen.
 const DEFAULT_FAR: f64 = 1e-4;
 /// Most groups on the sheet.
 const MAX_SHEET_GROUPS: usize = 100;
@@ -308,10 +308,9 @@ fn print(json: &GroupJson) -> Result<()> {
         }
     }
     say!(
-        "{} in {}: {} of {}, and {} of nobody else's",
-        counted(json.faces as u64, "face", "faces"),
+        "{}, {}: {}, and {} in no group",
         counted(json.images as u64, "photo", "photos"),
-        counted((json.faces - json.ungrouped.len()) as u64, "face", "faces"),
+        counted(json.faces as u64, "face", "faces"),
         counted(json.groups.len() as u64, "person", "people"),
         counted(json.ungrouped.len() as u64, "face", "faces")
     );

@@ -48,8 +48,9 @@ pub(super) struct IdentifyArguments {
     /// Look only among people whose metadata contains this JSON object
     #[arg(long = "where", value_name = "JSON")]
     metadata: Option<String>,
-    /// Compare with every template [default, unless the gallery has an approximate index and is large]
+    /// Compare with every template [default]
     #[arg(long)]
+    #[allow(dead_code)] // It is the default; clap sees that it is not given with --approximate.
     exact: bool,
     /// Search through the approximate index (`face gallery index`)
     #[arg(long, conflicts_with = "exact")]
@@ -86,12 +87,12 @@ struct IdentifyJson {
     error: Option<String>,
 }
 
-/// A photo that could not be worked on.
+/// A photo, whether it could be worked on or not.
 #[derive(Debug, Serialize)]
-struct UnusableJson {
-    image: String,
-    faces: [(); 0],
-    error: String,
+#[serde(untagged)]
+enum EntryJson<'a> {
+    Usable(&'a IdentifyJson),
+    Unusable { image: String, faces: [(); 0], error: String },
 }
 
 #[derive(Debug, Serialize)]
@@ -144,16 +145,18 @@ fn identify(arguments: &IdentifyArguments) -> Result<u8> {
         Ok(entry)
     });
     if arguments.json {
-        let mut values = vec![];
-        for (path, entry) in arguments.images.iter().zip(&entries) {
-            let image = path.display().to_string();
-            let value = match entry {
-                Ok(entry) => serde_json::to_value(entry),
-                Err(error) => serde_json::to_value(UnusableJson { image, faces: [], error: error.to_string() }),
-            };
-            values.push(value.map_err(std::io::Error::from).map_err(Error::io("write", "the standard output"))?);
-        }
-        match values.as_slice() {
+        let all: Vec<EntryJson<'_>> = arguments
+            .images
+            .iter()
+            .zip(&entries)
+            .map(|(path, entry)| match entry {
+                Ok(entry) => EntryJson::Usable(entry),
+                Err(error) => {
+                    EntryJson::Unusable { image: path.display().to_string(), faces: [], error: error.to_string() }
+                }
+            })
+            .collect();
+        match all.as_slice() {
             [single] => print_json(single)?,
             several => print_json(&several)?,
         }
@@ -198,11 +201,7 @@ impl IdentifyArguments {
             let ids = self.subjects.iter().map(|name| Ok(find(gallery, name)?.id)).collect::<Result<BTreeSet<_>>>()?;
             filter.subjects = Some(ids);
         }
-        let mode = match (self.exact, self.approximate) {
-            (true, _) => SearchMode::Exact,
-            (false, true) => SearchMode::Approximate,
-            (false, false) => SearchMode::Auto,
-        };
+        let mode = if self.approximate { SearchMode::Approximate } else { SearchMode::Exact };
         let top_k = self.top.unwrap_or(IdentifyParams::default().top_k);
         Ok(IdentifyParams { top_k, decision, filter, mode })
     }

@@ -9,6 +9,8 @@ use crate::detectors::DetectionParams;
 use crate::embedders::EmbedderSpec;
 use crate::error::{Error, Result};
 use crate::gallery::{ApproximateParams, Gallery, LocalGallery, LocalGalleryParams};
+#[cfg(feature = "postgres")]
+use crate::gallery::{HnswParams, PostgresGallery, PostgresIndex, PostgresParams, PostgresTls};
 use crate::models::{ModelStore, Role};
 use crate::pipeline::{FacePipeline, ModelSource, PipelineParams, open_detector};
 use crate::stage::{EmbeddingSpace, FaceDetector, Metric, Threshold};
@@ -145,6 +147,22 @@ pub(super) struct GalleryOptions {
     /// The gallery: a file, or postgres://USER@HOST/DATABASE where the program is built with the feature `postgres`
     #[arg(value_name = "GALLERY")]
     gallery: PathBuf,
+    #[cfg(feature = "postgres")]
+    #[command(flatten)]
+    server: ServerOptions,
+}
+
+/// What only galleries on a server need.
+#[cfg(feature = "postgres")]
+#[derive(Debug, Args)]
+struct ServerOptions {
+    /// On a server: name of the gallery in the database
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    gallery_name: String,
+    /// On a server: certificates of the authorities that are trusted [default: the system's]. The connection is encrypted,
+    /// unless the address ends in ?sslmode=disable
+    #[arg(long, value_name = "FILE.pem")]
+    root_certificate: Option<PathBuf>,
 }
 
 /// Where a gallery is kept.
@@ -177,7 +195,7 @@ impl GalleryOptions {
     pub(super) fn open(&self, access: Access) -> Result<Box<dyn Gallery>> {
         match self.place() {
             GalleryPlace::File(path) => Ok(Box::new(open_local(path, access)?)),
-            GalleryPlace::Server(url) => open_server(url),
+            GalleryPlace::Server(url) => self.open_server(url, access),
         }
     }
 
@@ -187,7 +205,7 @@ impl GalleryOptions {
             // A link to nothing is there too, and its error says more than that a file cannot be made.
             GalleryPlace::File(path) if path.symlink_metadata().is_err() => Ok(None),
             GalleryPlace::File(_) => self.open(Access::Write).map(Some),
-            GalleryPlace::Server(url) => find_server(url),
+            GalleryPlace::Server(url) => self.find_on_server(url),
         }
     }
 
@@ -195,7 +213,7 @@ impl GalleryOptions {
     pub(super) fn create(&self, space: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
         match self.place() {
             GalleryPlace::File(path) => Ok(Box::new(LocalGallery::create(path, space)?)),
-            GalleryPlace::Server(url) => create_server(url, space),
+            GalleryPlace::Server(url) => self.create_on_server(url, space),
         }
     }
 }
@@ -222,24 +240,70 @@ pub(super) fn index_path(gallery: &Path) -> PathBuf {
     gallery.with_file_name(name)
 }
 
-fn no_server() -> Error {
-    Error::InvalidParameter {
-        parameter: "GALLERY",
-        value: "the address of a server".into(),
-        expected: "a file: this program was built without galleries on a server (feature `postgres`)".into(),
+#[cfg(feature = "postgres")]
+impl GalleryOptions {
+    fn server_params(&self, url: &str, access: Access) -> PostgresParams {
+        let query = url.split_once('?').map_or("", |(_, query)| query);
+        let tls = match &self.server.root_certificate {
+            _ if query.split('&').any(|option| option == "sslmode=disable") => PostgresTls::Disable,
+            Some(path) => PostgresTls::RootCertificate(path.clone()),
+            None => PostgresTls::Require,
+        };
+        let index = match access {
+            Access::Search | Access::BuildIndex => PostgresIndex::Hnsw(HnswParams::default()),
+            Access::Read | Access::Write => PostgresIndex::default(),
+        };
+        PostgresParams { gallery: self.server.gallery_name.clone(), tls, index, ..PostgresParams::new(url) }
+    }
+
+    fn open_server(&self, url: &str, access: Access) -> Result<Box<dyn Gallery>> {
+        Ok(Box::new(PostgresGallery::open(&self.server_params(url, access))?))
+    }
+
+    fn find_on_server(&self, url: &str) -> Result<Option<Box<dyn Gallery>>> {
+        let params = self.server_params(url, Access::Write);
+        let names = match PostgresGallery::names(&params) {
+            // Nobody has made a gallery in this database yet.
+            Err(Error::GalleryStore { reason, .. }) if reason.contains("holds no galleries") => vec![],
+            names => names?,
+        };
+        names.contains(&params.gallery).then(|| self.open_server(url, Access::Write)).transpose()
+    }
+
+    fn create_on_server(&self, url: &str, space: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
+        Ok(Box::new(PostgresGallery::create(&self.server_params(url, Access::Write), space)?))
+    }
+
+    /// Builds the index of a gallery on a server.
+    pub(super) fn index_on_server(&self, url: &str) -> Result<Box<dyn Gallery>> {
+        let gallery = PostgresGallery::open(&self.server_params(url, Access::Write))?;
+        gallery.set_index(&self.server_params(url, Access::BuildIndex).index)?;
+        Ok(Box::new(gallery))
     }
 }
 
-fn open_server(_: &str) -> Result<Box<dyn Gallery>> {
-    Err(no_server())
-}
+#[cfg(not(feature = "postgres"))]
+#[allow(clippy::unused_self)] // As with the feature.
+impl GalleryOptions {
+    fn open_server(&self, _: &str, _: Access) -> Result<Box<dyn Gallery>> {
+        Err(Error::InvalidParameter {
+            parameter: "GALLERY",
+            value: "the address of a server".into(),
+            expected: "a file: this program was built without galleries on a server (feature `postgres`)".into(),
+        })
+    }
 
-fn find_server(_: &str) -> Result<Option<Box<dyn Gallery>>> {
-    Err(no_server())
-}
+    fn find_on_server(&self, url: &str) -> Result<Option<Box<dyn Gallery>>> {
+        self.open_server(url, Access::Write).map(Some)
+    }
 
-fn create_server(_: &str, _: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
-    Err(no_server())
+    fn create_on_server(&self, url: &str, _: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
+        self.open_server(url, Access::Write)
+    }
+
+    pub(super) fn index_on_server(&self, url: &str) -> Result<Box<dyn Gallery>> {
+        self.open_server(url, Access::BuildIndex)
+    }
 }
 
 /// Checks, before any photo is worked on, that the pipeline's embeddings belong into the gallery. The error says which

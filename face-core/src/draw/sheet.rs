@@ -1,4 +1,4 @@
-//! Contact sheets: faces in rows, grouped under headings.
+//! Contact sheets: faces in groups under headings. Small groups share a row.
 
 use ab_glyph::{FontRef, PxScale};
 use image::{Rgb, RgbImage};
@@ -15,9 +15,13 @@ const TILE_SIDE: u32 = 128;
 const COLUMNS: usize = 10;
 const MARGIN: u32 = 28;
 const GAP: u32 = 8;
-const HEADING_HEIGHT: u32 = 38;
-const GROUP_GAP: u32 = 22;
-const HEADING_SIZE: f32 = 21.0;
+const HEADING_HEIGHT: u32 = 30;
+const TITLE_HEIGHT: u32 = 38;
+const TITLE_SIZE: f32 = 26.0;
+const WIDTH: u32 = 2 * MARGIN + COLUMNS as u32 * (TILE_SIDE + GAP) - GAP;
+/// Between groups, in both directions.
+const GROUP_GAP: u32 = 26;
+const HEADING_SIZE: f32 = 20.0;
 /// Corners of the faces are rounded with this radius.
 const RADIUS: u32 = 8;
 const BACKGROUND: Rgb<u8> = Rgb([250, 250, 248]);
@@ -58,46 +62,79 @@ pub(crate) fn face_tile(photo: &ImageView<'_>, area: BoundingBox) -> Result<Imag
     shrink(&image_of(square)?.view(), TILE_SIDE, TILE_SIDE)
 }
 
-/// The groups below one another, their faces in rows of [`COLUMNS`].
+/// The groups from the left to the right and from the top to the bottom, their faces in rows of at most [`COLUMNS`].
 ///
 /// # Errors
 /// [`Error::ImageBuffer`] when the sheet would be too large for an image.
 pub(crate) fn contact_sheet(title: &str, groups: &[SheetGroup]) -> Result<Image> {
-    let width = 2 * MARGIN + COLUMNS as u32 * (TILE_SIDE + GAP) - GAP;
-    let rows = |group: &SheetGroup| group.faces.len().div_ceil(COLUMNS) as u64;
-    let group_height =
-        |group: &SheetGroup| u64::from(HEADING_HEIGHT + GROUP_GAP) + rows(group) * u64::from(TILE_SIDE + GAP);
-    let height = u64::from(2 * MARGIN + HEADING_HEIGHT) + groups.iter().map(group_height).sum::<u64>();
-    let fits = |height: &u32| *height <= MAX_SIDE && u64::from(*height) * u64::from(width) <= MAX_PIXELS;
+    let bands = bands(groups);
+    let height = u64::from(2 * MARGIN + TITLE_HEIGHT) + bands.iter().map(|band| height_of(band)).sum::<u64>();
+    let fits = |height: &u32| *height <= MAX_SIDE && u64::from(*height) * u64::from(WIDTH) <= MAX_PIXELS;
     let height = u32::try_from(height).ok().filter(fits).ok_or_else(|| Error::ImageBuffer {
-        reason: format!("a contact sheet of {width} x {height} pixels is too large"),
+        reason: format!("a contact sheet of {WIDTH} x {height} pixels is too large"),
     })?;
-    let mut canvas = RgbImage::from_pixel(width, height, BACKGROUND);
-    let mut top = MARGIN;
-    write(&mut canvas, top, HEADING_SIZE * 1.25, dejavu::sans::bold(), title);
-    top += HEADING_HEIGHT;
-    for group in groups {
-        for x in MARGIN..width - MARGIN {
-            canvas.put_pixel(x, top + GROUP_GAP / 2, LINE_COLOR);
+    let mut canvas = RgbImage::from_pixel(WIDTH, height, BACKGROUND);
+    write(&mut canvas, MARGIN, MARGIN, TITLE_SIZE, dejavu::sans::bold(), title);
+    let mut top = MARGIN + TITLE_HEIGHT;
+    for band in bands {
+        for x in MARGIN..WIDTH - MARGIN {
+            canvas.put_pixel(x, top + GROUP_GAP / 3, LINE_COLOR);
         }
-        top += GROUP_GAP;
-        write(&mut canvas, top, HEADING_SIZE, dejavu::sans::regular(), &group.heading);
-        top += HEADING_HEIGHT;
-        for row in group.faces.chunks(COLUMNS) {
-            for (column, face) in row.iter().enumerate() {
-                let left = MARGIN + column as u32 * (TILE_SIDE + GAP);
-                paste(&mut canvas, face, left, top);
-                round_corners(&mut canvas, left, top);
-            }
-            top += TILE_SIDE + GAP;
+        let mut left = MARGIN;
+        for group in &band {
+            draw_group(&mut canvas, left, top + GROUP_GAP, group);
+            left += group.width() + GROUP_GAP;
         }
+        top += height_of(&band) as u32;
     }
     image_of(canvas)
 }
 
-fn write(canvas: &mut RgbImage, top: u32, size: f32, font: &[u8], text: &str) {
+impl SheetGroup {
+    fn width(&self) -> u32 {
+        let columns = self.faces.len().clamp(1, COLUMNS) as u32;
+        let heading = FontRef::try_from_slice(dejavu::sans::regular())
+            .map_or(0, |font| drawing::text_size(PxScale::from(HEADING_SIZE), &font, &self.heading).0);
+        (columns * (TILE_SIDE + GAP) - GAP).max(heading).min(WIDTH - 2 * MARGIN)
+    }
+}
+
+/// Groups that stand beside one another.
+fn bands(groups: &[SheetGroup]) -> Vec<Vec<&SheetGroup>> {
+    let mut bands: Vec<Vec<&SheetGroup>> = vec![];
+    let mut left = WIDTH;
+    for group in groups {
+        let width = group.width();
+        match bands.last_mut() {
+            Some(band) if left + width <= WIDTH - MARGIN => band.push(group),
+            _ => {
+                bands.push(vec![group]);
+                left = MARGIN;
+            }
+        }
+        left += width + GROUP_GAP;
+    }
+    bands
+}
+
+fn height_of(band: &[&SheetGroup]) -> u64 {
+    let rows = band.iter().map(|group| group.faces.len().div_ceil(COLUMNS)).max().unwrap_or(0);
+    u64::from(GROUP_GAP + HEADING_HEIGHT) + rows as u64 * u64::from(TILE_SIDE + GAP)
+}
+
+fn draw_group(canvas: &mut RgbImage, left: u32, top: u32, group: &SheetGroup) {
+    write(canvas, left, top, HEADING_SIZE, dejavu::sans::regular(), &group.heading);
+    for (index, face) in group.faces.iter().enumerate() {
+        let left = left + (index % COLUMNS) as u32 * (TILE_SIDE + GAP);
+        let top = top + HEADING_HEIGHT + (index / COLUMNS) as u32 * (TILE_SIDE + GAP);
+        paste(canvas, face, left, top);
+        round_corners(canvas, left, top);
+    }
+}
+
+fn write(canvas: &mut RgbImage, left: u32, top: u32, size: f32, font: &[u8], text: &str) {
     let Ok(font) = FontRef::try_from_slice(font) else { return };
-    drawing::draw_text_mut(canvas, HEADING_COLOR, MARGIN as i32, top as i32, PxScale::from(size), &font, text);
+    drawing::draw_text_mut(canvas, HEADING_COLOR, left as i32, top as i32, PxScale::from(size), &font, text);
 }
 
 /// Brings the background back into the corners of a tile, softly.
@@ -139,6 +176,20 @@ mod tests {
         let empty = contact_sheet("nobody", &[]).unwrap();
         assert_eq!(empty.width(), sheet.width());
         assert!(empty.height() < sheet.height());
+    }
+
+    #[test]
+    fn small_groups_share_a_row_and_large_ones_do_not() {
+        let face = Image::from_raw(TILE_SIDE, TILE_SIDE, vec![9; (TILE_SIDE * TILE_SIDE * 3) as usize]).unwrap();
+        let group = |count: usize| SheetGroup { heading: "p".into(), faces: vec![face.clone(); count] };
+        let rows = |counts: &[usize]| -> Vec<usize> {
+            let groups: Vec<SheetGroup> = counts.iter().map(|count| group(*count)).collect();
+            bands(&groups).iter().map(Vec::len).collect()
+        };
+        assert_eq!(rows(&[12, 10, 6, 3, 2, 2, 1]), [1, 1, 2, 3]);
+        assert_eq!(rows(&[1; 9]), [8, 1]);
+        let long = SheetGroup { heading: "a very long heading ".repeat(50), faces: vec![face.clone()] };
+        contact_sheet("long", &[long, group(1)]).unwrap();
     }
 
     #[test]

@@ -360,6 +360,9 @@ mod tests {
         (*seed >> 40) as f32 / (1_u64 << 24) as f32
     }
 
+    /// Something that is true of a probe: of its similarities to all who are enrolled, and whether it is the right person.
+    type Holds<'a> = &'a dyn Fn(&[(f32, bool)]) -> bool;
+
     /// The whole evaluation beside the definitions, on embeddings that are made up.
     #[test]
     fn the_evaluation_agrees_with_the_definitions() {
@@ -407,9 +410,8 @@ mod tests {
             let scored = |e: &LabelledPhoto| Some((similarity(probe, e)?, e.person == probe.person));
             protocol.enrolled.iter().filter_map(scored).collect::<Vec<_>>()
         };
-        let count = |probes: &[LabelledPhoto], holds: &dyn Fn(&[(f32, bool)]) -> bool| {
-            probes.iter().filter(|probe| holds(&all(probe))).count()
-        };
+        let count =
+            |probes: &[LabelledPhoto], holds: Holds<'_>| probes.iter().filter(|probe| holds(&all(probe))).count();
         let own = |scored: &[(f32, bool)]| scored.iter().find(|(_, own)| *own).map(|(similarity, _)| *similarity);
         let better = |scored: &[(f32, bool)]| own(scored).map(|own| scored.iter().filter(|(s, _)| *s > own).count());
         for k in [1, 5, 10] {
@@ -426,7 +428,7 @@ mod tests {
                 better(scored) == Some(0) && own(scored).is_some_and(|own| own >= point.threshold)
             };
             let false_positives = count(&protocol.unknown, &reaches);
-            assert!(false_positives <= 12 && false_positives >= 10, "{false_positives}");
+            assert!((10..=12).contains(&false_positives), "{false_positives}");
             assert_eq!(point.fpir, false_positives as f64 / 120.0);
             assert_eq!(point.tpir, count(&protocol.known, &hit) as f64 / 120.0);
         }

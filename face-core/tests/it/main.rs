@@ -7,8 +7,13 @@
 mod bad_input;
 mod command;
 mod common;
+mod crash;
+mod gallery_command;
+mod gallery_suite;
 mod golden;
 mod lfw;
 mod pipeline;
+mod postgres;
 mod pull;
 mod recogniser;
+mod server;

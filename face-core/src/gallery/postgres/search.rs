@@ -105,15 +105,16 @@ impl Shared {
         {
             return Ok(found);
         }
-        let SearchParams { top_k, min_similarity, .. } = plan.params;
-        let farthest = min_similarity.map_or(f64::INFINITY, |least| plan.farthest(least));
-        let rows = self.query(plan, client, &probe, &self.nearest_sql(plan, false, plan.limit), &[&farthest]).await?;
+        let farthest = plan.params.min_similarity.map(|least| plan.farthest(least));
+        let mut more: Vec<&(dyn ToSql + Sync)> = farthest.iter().map(|distance| distance as _).collect();
+        let rows = self.query(plan, client, &probe, &self.nearest_sql(plan, false, plan.limit), &more).await?;
         let scored = plan.score(&probe, &rows)?;
         if plan.is_complete(&scored) {
             return Ok(plan.rank(scored));
         }
-        let sql = self.grouped_sql(plan);
-        let rows = self.query(plan, client, &probe, &sql, &[&farthest, &(top_k as i64)]).await?;
+        let top_k = plan.params.top_k as i64;
+        more.push(&top_k);
+        let rows = self.query(plan, client, &probe, &self.grouped_sql(plan), &more).await?;
         Ok(plan.rank(plan.score(&probe, &rows)?))
     }
 
@@ -177,7 +178,10 @@ impl Shared {
             (format!("t.embedding::vector({dimension}) {operator} $1::vector({dimension})"), self.source_sql(filter, 2))
         } else {
             let distance = format!("t.embedding {operator} $1");
-            let source = format!("{} AND {distance} <= $2", self.source_sql(filter, 3));
+            let source = match plan.params.min_similarity {
+                Some(_) => format!("{} AND {distance} <= $2", self.source_sql(filter, 3)),
+                None => self.source_sql(filter, 2),
+            };
             (distance, source)
         };
         format!(
@@ -191,7 +195,10 @@ impl Shared {
     /// The best templates of the best subjects, and whatever rounding may have put behind them.
     fn grouped_sql(&self, plan: &Plan) -> String {
         let (id, operator) = (self.id, operator(plan.metric));
-        let source = self.source_sql(&plan.params.filter, 4);
+        let (source, condition, count) = match plan.params.min_similarity {
+            Some(_) => (self.source_sql(&plan.params.filter, 4), " WHERE distance <= $2", "$3"),
+            None => (self.source_sql(&plan.params.filter, 3), "", "$2"),
+        };
         let distance = match plan.metric {
             // Unit vectors are a little longer or shorter than 1; similarities end at 1.
             Metric::Cosine => format!("greatest(t.embedding {operator} $1, -1)"),
@@ -201,10 +208,9 @@ impl Shared {
             format!("{distance} + {:e} + {:e} * {distance}", plan.margin.absolute, plan.margin.relative)
         };
         format!(
-            "WITH scored AS MATERIALIZED (SELECT t.subject_id, t.id, {distance} AS distance FROM {source} \
-             AND t.embedding {operator} $1 <= $2), \
-             best AS (SELECT subject_id, min(distance) AS distance FROM scored GROUP BY subject_id), \
-             last AS (SELECT max(distance) AS distance FROM (SELECT distance FROM best ORDER BY distance LIMIT $3) b) \
+            "WITH scored AS MATERIALIZED (SELECT t.subject_id, t.id, {distance} AS distance FROM {source}), \
+             best AS (SELECT subject_id, min(distance) AS distance FROM scored{condition} GROUP BY subject_id), \
+             last AS (SELECT max(distance) AS distance FROM (SELECT distance FROM best ORDER BY distance LIMIT {count}) b) \
              SELECT t.subject_id, t.id, t.embedding, c.distance, s.name FROM scored c \
              JOIN best ON best.subject_id = c.subject_id AND c.distance <= {} \
              JOIN last ON best.distance <= {} \

@@ -38,3 +38,7 @@ CREATE TABLE face.template (
 ) WITH (toast_tuple_target = 8160); -- Vectors of up to 2000 values lie in the table itself: a scan need not fetch them.
 
 CREATE INDEX template_subject ON face.template (gallery_id, subject_id);
+
+-- The planner needs no samples of these, and samples would outlive the records.
+ALTER TABLE face.subject ALTER COLUMN name SET STATISTICS 0, ALTER COLUMN metadata SET STATISTICS 0;
+ALTER TABLE face.template ALTER COLUMN source SET STATISTICS 0, ALTER COLUMN embedding SET STATISTICS 0;
