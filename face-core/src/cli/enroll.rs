@@ -160,10 +160,11 @@ fn enrol_or_add(
     metadata: Option<Metadata>,
 ) -> Result<(SubjectId, Vec<TemplateId>, bool)> {
     if let Some(subject) = gallery.find(name)? {
-        let ids = gallery.add_templates(subject.id, templates)?;
+        // First what can be refused.
         if let Some(metadata) = metadata {
             gallery.set_metadata(subject.id, metadata)?;
         }
+        let ids = gallery.add_templates(subject.id, templates)?;
         return Ok((subject.id, ids, false));
     }
     let subject = NewSubject { name: name.to_owned(), metadata: metadata.unwrap_or_default(), templates };

@@ -321,6 +321,9 @@ fn import(arguments: &ImportArguments) -> Result<()> {
             return Err(error);
         }
     };
+    if imported.skipped > 0 {
+        eprintln!("note: {} without a template left out", counted(imported.skipped, "subject was", "subjects were"));
+    }
     if arguments.one.json {
         return print_json(&ImportJson { gallery: name, created, imported });
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::detect::faces;
 use super::enroll::parse_metadata;
-use super::options::{Access, GalleryOptions, PipelineOptions, check_space, own_threshold};
+use super::options::{Access, GalleryOptions, GalleryPlace, PipelineOptions, check_space, index_path, own_threshold};
 use super::output::{RejectedJson, check_picture_path, corners, counted, json_errors, print_json, say};
 use super::{DIFFERENT, FAILURE, SUCCESS, photos};
 use crate::draw::{NamedBox, draw_names};
@@ -121,15 +121,22 @@ pub(super) fn run(arguments: &IdentifyArguments) -> Result<u8> {
 
 fn identify(arguments: &IdentifyArguments) -> Result<u8> {
     arguments.draw.as_deref().map_or(Ok(()), check_picture_path)?;
-    let access = if arguments.approximate { Access::Search } else { Access::Read };
-    let gallery = arguments.gallery.open(access)?;
+    let gallery = arguments.gallery.open(arguments.access()?)?;
     let gallery = gallery.as_ref();
-    let params = arguments.params(gallery)?;
+    let mut params = arguments.params(gallery)?;
     let templates = gallery.count_matching(&params.filter)?.templates;
-    // Unknown rates are errors before any photo is worked on.
-    let threshold = params.decision.threshold(gallery.space(), templates)?;
     let pipeline = arguments.pipeline.open()?;
     check_space(gallery, pipeline.embedder.space())?;
+    // Unknown rates are errors before any photo is worked on. A gallery that was made before any threshold was measured goes
+    // by those of the recogniser.
+    let decision = params.decision.clone();
+    let threshold = if gallery.space().thresholds.is_empty() {
+        let threshold = decision.threshold(pipeline.embedder.space(), templates)?;
+        params.decision = Decision::Threshold(threshold.clone());
+        threshold
+    } else {
+        decision.threshold(gallery.space(), templates)?
+    };
     let detector = arguments.pipeline.detector_name(&ModelStore::open_default()?)?;
     if arguments.threshold.is_none() && !threshold.measured_on.contains(&detector) {
         eprintln!("note: the rate was not measured with the detector {detector}");
@@ -175,7 +182,7 @@ fn identify(arguments: &IdentifyArguments) -> Result<u8> {
         print(arguments, &entries, &decided)?;
     }
     if !usable.is_empty() {
-        warn(&params.decision, &decided);
+        warn(&decision, &decided);
     }
     let is_somebody = usable.iter().any(|entry| entry.faces.iter().any(|face| face.is_match));
     Ok(match (usable.is_empty(), is_somebody) {
@@ -186,6 +193,23 @@ fn identify(arguments: &IdentifyArguments) -> Result<u8> {
 }
 
 impl IdentifyArguments {
+    /// With the approximate index where it is asked for, or where there is one that may be used.
+    fn access(&self) -> Result<Access> {
+        let GalleryPlace::File(path) = self.gallery.place() else {
+            return Ok(if self.approximate { Access::Search } else { Access::Read });
+        };
+        match (self.exact, self.approximate, index_path(path).exists()) {
+            (false, false, true) if cfg!(feature = "hnsw") => Ok(Access::Search),
+            (_, true, false) if path.exists() => Err(Error::InvalidParameter {
+                parameter: "--approximate",
+                value: "given".into(),
+                expected: "left out, or the index built first: face gallery index GALLERY".into(),
+            }),
+            (_, true, _) => Ok(Access::Search),
+            _ => Ok(Access::Read),
+        }
+    }
+
     fn params(&self, gallery: &dyn Gallery) -> Result<IdentifyParams> {
         let decision = match (self.fpir, self.far, self.threshold) {
             (Some(fpir), _, _) => Decision::Fpir(fpir),
@@ -201,7 +225,11 @@ impl IdentifyArguments {
             let ids = self.subjects.iter().map(|name| Ok(find(gallery, name)?.id)).collect::<Result<BTreeSet<_>>>()?;
             filter.subjects = Some(ids);
         }
-        let mode = if self.approximate { SearchMode::Approximate } else { SearchMode::Exact };
+        let mode = match (self.exact, self.approximate) {
+            (true, _) => SearchMode::Exact,
+            (_, true) => SearchMode::Approximate,
+            _ => SearchMode::Auto,
+        };
         let top_k = self.top.unwrap_or(IdentifyParams::default().top_k);
         Ok(IdentifyParams { top_k, decision, filter, mode })
     }

@@ -233,8 +233,9 @@ pub(super) fn open_local(path: &Path, access: Access) -> Result<LocalGallery> {
     }
 }
 
-/// The approximate index beside a gallery's file.
+/// The approximate index beside a gallery's file; for a symbolic link, beside what it leads to.
 pub(super) fn index_path(gallery: &Path) -> PathBuf {
+    let gallery = gallery.canonicalize().unwrap_or_else(|_| gallery.to_owned());
     let mut name = gallery.file_name().unwrap_or_default().to_owned();
     name.push(".hnsw");
     gallery.with_file_name(name)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::records::{GalleryCount, Metadata, NewSubject, NewTemplate, Page};
-use super::{Gallery, check_space};
+use super::{Gallery, check_space, check_subjects};
 use crate::error::{Error, Result};
 use crate::stage::{Embedding, EmbeddingSpace};
 
@@ -60,6 +60,8 @@ pub struct ImportReport {
     pub subjects: u64,
     /// Number of templates.
     pub templates: u64,
+    /// Number of subjects that were left out, because they have no template.
+    pub skipped: u64,
 }
 
 /// Writes a whole gallery; `progress` is called with the number of subjects written so far.
@@ -134,8 +136,9 @@ pub fn read_space(reader: &mut dyn BufRead, origin: &str) -> Result<EmbeddingSpa
 /// Enrols every subject that follows the header (see [`read_space`]) into a gallery of the same space.
 ///
 /// Subjects are enrolled a thousand at a time, each thousand as a whole or not at all: when an error ends the import, what
-/// was enrolled before stays, and the error tells the line. `origin` is the file's name, for errors; `progress` is called
-/// with the number of subjects so far. Subjects without templates, which an export may hold, are left out.
+/// was enrolled before stays, and the error tells the line, or the name that is taken. `origin` is the file's name, for errors;
+/// `progress` is called with the number of subjects so far. Subjects without templates, which an export may hold, are left
+/// out and counted.
 ///
 /// # Errors
 /// [`Error::Format`], with the line; [`Error::GallerySpace`]; as [`Gallery::enroll_batch`].
@@ -155,13 +158,6 @@ pub fn import(
     }
     let mut report = ImportReport::default();
     let mut batch: Vec<NewSubject> = vec![];
-    let mut enroll = |batch: &mut Vec<NewSubject>| -> Result<()> {
-        let templates: usize = batch.iter().map(|subject| subject.templates.len()).sum();
-        report.subjects += gallery.enroll_batch(std::mem::take(batch))?.len() as u64;
-        report.templates += templates as u64;
-        progress(report.subjects);
-        Ok(())
-    };
     let mut number = 1;
     while let Some(line) = next_line(reader, origin, number + 1)? {
         number += 1;
@@ -171,6 +167,7 @@ pub fn import(
         let subject: SubjectLine = serde_json::from_slice(&line)
             .map_err(|error| wrong(origin, number, &format!("expected a subject: {error}")))?;
         if subject.templates.is_empty() {
+            report.skipped += 1;
             continue;
         }
         let templates = subject.templates.into_iter().map(|template| {
@@ -184,15 +181,28 @@ pub fn import(
             })
         });
         let templates = templates.collect::<Result<Vec<_>>>()?;
-        batch.push(NewSubject { name: subject.name, metadata: subject.metadata, templates });
+        let subject = NewSubject { name: subject.name, metadata: subject.metadata, templates };
+        // What is wrong with the subject itself is said here, where the line is known.
+        check_subjects(gallery, std::slice::from_ref(&subject))
+            .map_err(|error| wrong(origin, number, &error.to_string()))?;
+        batch.push(subject);
         if batch.len() == BATCH {
-            enroll(&mut batch)?;
+            enroll(gallery, &mut batch, &mut report)?;
+            progress(report.subjects);
         }
     }
     if !batch.is_empty() {
-        enroll(&mut batch)?;
+        enroll(gallery, &mut batch, &mut report)?;
+        progress(report.subjects);
     }
     Ok(report)
+}
+
+fn enroll(gallery: &dyn Gallery, batch: &mut Vec<NewSubject>, report: &mut ImportReport) -> Result<()> {
+    let templates: usize = batch.iter().map(|subject| subject.templates.len()).sum();
+    report.subjects += gallery.enroll_batch(std::mem::take(batch))?.len() as u64;
+    report.templates += templates as u64;
+    Ok(())
 }
 
 /// The embedding with the very values of the file where they are one already.

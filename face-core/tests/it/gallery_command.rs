@@ -606,3 +606,52 @@ fn identification_is_evaluated_on_a_folder_of_people() {
     let output = face_ends(2, &["eval", "identification", "--images", folder.path().to_str().unwrap()]);
     assert!(errors(&output).contains("no person in it has two photos"), "{output:?}");
 }
+
+#[cfg(feature = "postgres")]
+#[test]
+fn the_commands_work_on_a_server() {
+    let test = "the_commands_work_on_a_server";
+    let (Some(server), Some([obama, obama2, biden])) =
+        (crate::server::shared(test), samples(["obama", "obama2", "biden"], test))
+    else {
+        return;
+    };
+    let url = format!("{}?sslmode=disable", server.database("commands"));
+    let folder = tempfile::tempdir().unwrap();
+    let [export, local] = ["people.jsonl", "people.face"].map(|name| folder.path().join(name));
+    let [export, local] = [&export, &local].map(|path| path.to_str().unwrap());
+
+    let output = face_ends(2, &["identify", &url, &obama2, "--json"]);
+    assert!(json(&output)["error"].as_str().unwrap().contains("holds no galleries"), "{output:?}");
+    let enrolled = json(&face_ends(0, &["enroll", &url, "Obama", &obama, "--json"]));
+    assert_eq!((&enrolled["created"], &enrolled["new"]), (&true.into(), &true.into()));
+    // The name of the gallery does not give the password away.
+    assert_eq!(enrolled["gallery"], format!("postgresql://127.0.0.1:{}/commands/default", server.port));
+    let enrolled = json(&face_ends(0, &["enroll", &url, "Obama", &obama2, "--json"]));
+    assert_eq!((&enrolled["created"], &enrolled["new"]), (&false.into(), &false.into()));
+    face_ends(0, &["enroll", &url, "Biden", &biden, "--gallery-name", "Guests"]);
+
+    let answer = json(&face_ends(0, &["identify", &url, &obama2, "--json"]));
+    assert_eq!(answer["faces"][0]["candidates"][0]["name"], "Obama");
+    face_ends(1, &["identify", &url, &biden]);
+    face_ends(0, &["identify", &url, &biden, "--gallery-name", "Guests"]);
+    let output = face_ends(2, &["identify", &url, &biden, "--approximate"]);
+    assert!(errors(&output).contains("no such index"), "{output:?}");
+    assert_eq!(json(&face_ends(0, &["gallery", "index", &url, "--json"]))["templates"], 2);
+    face_ends(0, &["identify", &url, &obama2, "--approximate"]);
+
+    let stats = json(&face_ends(0, &["gallery", "stats", &url, "--json"]));
+    assert_eq!((&stats["subjects"], &stats["templates"]), (&1.into(), &2.into()));
+    for command in ["check", "compact", "duplicates"] {
+        face_ends(0, &["gallery", command, &url]);
+    }
+    // From the server into a file, and the other way round.
+    face_ends(0, &["gallery", "export", &url, export]);
+    face_ends(0, &["gallery", "import", local, export]);
+    face_ends(0, &["identify", local, &obama2]);
+    let imported = json(&face_ends(0, &["gallery", "import", &url, export, "--gallery-name", "Copy", "--json"]));
+    assert_eq!((&imported["created"], &imported["templates"]), (&true.into(), &2.into()));
+    face_ends(0, &["gallery", "rename", &url, "Obama", "Barack"]);
+    face_ends(0, &["gallery", "remove", &url, "--name", "Barack"]);
+    assert_eq!(json(&face_ends(0, &["gallery", "list", &url, "--json"])), serde_json::json!([]));
+}

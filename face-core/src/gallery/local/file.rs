@@ -17,10 +17,14 @@ use crate::error::{Error, Result};
 pub(super) struct GalleryFile {
     inner: FileBackend,
     /// Holds the lock.
-    _file: File,
+    #[cfg_attr(not(unix), allow(dead_code))]
+    file: File,
     /// Pages that a reader's repair or check would write; `None` for a writer.
     overlay: Option<Mutex<Overlay>>,
 }
+
+/// A file that was replaced while it was being opened is opened again so many times.
+const OPENINGS: usize = 10;
 
 /// What a reader has in place of the file.
 #[derive(Debug, Default)]
@@ -33,13 +37,37 @@ struct Overlay {
 impl GalleryFile {
     /// Opens an existing file.
     pub(super) fn open(path: &Path, writable: bool) -> Result<Self> {
-        let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
-        if !metadata.is_file() {
-            return Err(corrupt(path, "it is no file"));
+        for _ in 0..OPENINGS {
+            let metadata = std::fs::metadata(path).map_err(Error::io("open", path))?;
+            if !metadata.is_file() {
+                return Err(corrupt(path, "it is no file"));
+            }
+            let file = File::options().read(true).write(writable).open(path);
+            let file = file.map_err(Error::io(if writable { "open for writing" } else { "open" }, path))?;
+            let locked = Self::lock(file, path, writable)?;
+            if locked.is_at(path)? {
+                return Ok(locked);
+            }
         }
-        let file = File::options().read(true).write(writable).open(path);
-        let file = file.map_err(Error::io(if writable { "open for writing" } else { "open" }, path))?;
-        Self::lock(file, path, writable)
+        let reason = "it is being replaced again and again; try once more".into();
+        Err(Error::GalleryInUse { path: path.to_owned(), reason })
+    }
+
+    /// Whether the file still has this name: a compaction may have put another one in its place before the lock was taken.
+    #[cfg(unix)]
+    fn is_at(&self, path: &Path) -> Result<bool> {
+        use std::os::unix::fs::MetadataExt as _;
+        let own = self.file.metadata().map_err(Error::io("open", path))?;
+        match std::fs::metadata(path) {
+            Ok(named) => Ok((own.dev(), own.ino()) == (named.dev(), named.ino())),
+            Err(error) => Err(Error::io("open", path)(error)),
+        }
+    }
+
+    /// Elsewhere an open file cannot be replaced.
+    #[cfg(not(unix))]
+    fn is_at(&self, _path: &Path) -> Result<bool> {
+        Ok(true)
     }
 
     /// Takes a file that nobody else has, which was just made.
@@ -60,7 +88,7 @@ impl GalleryFile {
         let own = file.try_clone().map_err(Error::io("open", path))?;
         let inner = FileBackend::new(own).map_err(|error| corrupt(path, &error.to_string()))?;
         let overlay = (!writable).then(|| Mutex::new(Overlay { length, ..Overlay::default() }));
-        Ok(Self { inner, _file: file, overlay })
+        Ok(Self { inner, file, overlay })
     }
 }
 

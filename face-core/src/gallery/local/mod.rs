@@ -170,7 +170,13 @@ impl LocalGallery {
 
     fn open_file(path: &Path, params: &LocalGalleryParams, writable: bool) -> Result<Self> {
         params.validate()?;
+        // What a symbolic link leads to is what is read, locked and replaced.
+        let path = &path.canonicalize().map_err(Error::io("open", path))?;
         let (store, state) = load(path, params, writable)?;
+        if writable {
+            // Left behind by a process that was killed; nobody else can be writing it.
+            remove_if_there(&unfinished_index(path))?;
+        }
         let writer = if writable { Writer::File(store) } else { Writer::ReadOnly { _store: store } };
         Ok(Self::assemble(state, params, Some(path.to_owned()), writer))
     }
@@ -217,7 +223,7 @@ impl LocalGallery {
         {
             let state = self.state();
             if let Some(index) = &state.approximate {
-                sidecar::save(path, &state.about, index, &state.exact)?;
+                sidecar::save(path, &state.about, index, state.exact.len())?;
             }
         }
         Ok(())
@@ -243,8 +249,30 @@ impl LocalGallery {
         if let Writer::File(store) = &mut *writer {
             store.commit(&changes)?;
         }
-        self.state.write().unwrap_or_else(PoisonError::into_inner).apply(changes)?;
-        Ok(outcome)
+        #[cfg(feature = "hnsw")]
+        self.index(&changes);
+        let applied = self.state.write().unwrap_or_else(PoisonError::into_inner).apply(changes);
+        if let (Err(_), Writer::File(store)) = (&applied, &mut *writer) {
+            // The file is right, and memory is not: the next change reads the file again.
+            store.close();
+        }
+        applied.map(|()| outcome)
+    }
+
+    /// Adds new vectors to the approximate index, before they are found at all and while searches go on.
+    ///
+    /// An index that cannot grow is given up: searches are exact from then on, until the gallery is opened again.
+    #[cfg(feature = "hnsw")]
+    fn index(&self, changes: &[Change]) {
+        use rayon::prelude::*;
+        let Some(index) = self.state().approximate.clone() else { return };
+        let added = changes.par_iter().try_for_each(|change| match change {
+            Change::PutTemplate(record, vector) => index.insert(record.template.id.0, vector),
+            _ => Ok(()),
+        });
+        if added.is_err() {
+            self.state.write().unwrap_or_else(PoisonError::into_inner).approximate = None;
+        }
     }
 
     /// After a failed change: reads again what the file holds.
@@ -332,7 +360,8 @@ fn load(path: &Path, params: &LocalGalleryParams, writable: bool) -> Result<(Sto
     let mut state = State::load(content, params)?.map_err(|reason| corrupt(path, &reason))?;
     #[cfg(feature = "hnsw")]
     if let Some(params) = &params.approximate {
-        state.approximate = Some(Arc::new(sidecar::load_or_build(path, &state.about, params, &state.exact)?));
+        state.approximate =
+            Some(Arc::new(sidecar::load_or_build(path, &state.about, params, &state.exact.snapshot())?));
     }
     Ok((store, state))
 }
@@ -453,30 +482,55 @@ impl Gallery for LocalGallery {
     fn compact(&self) -> Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *writer {
-            // Memory gives its space back at once.
-            Writer::Memory => Ok(()),
+            // Records in memory give their space back at once.
+            Writer::Memory => self.rebuild_index(),
             Writer::ReadOnly { .. } => Err(Error::GalleryReadOnly { gallery: self.name() }),
             Writer::File(store) => {
                 self.revive(store)?;
+                // An index on disk holds removed vectors too, whoever has written it.
+                if let Some(path) = &self.path {
+                    remove_if_there(&index_path(path))?;
+                }
                 store.compact()?;
-                #[cfg(feature = "hnsw")]
-                self.rebuild_index()?;
-                Ok(())
+                self.rebuild_index()
             }
         }
     }
 }
 
-#[cfg(feature = "hnsw")]
 impl LocalGallery {
-    /// The graph keeps removed vectors as stepping stones; a new one does not.
+    /// A graph keeps removed vectors as stepping stones; a new one does not.
     fn rebuild_index(&self) -> Result<()> {
-        let (Some(path), Some(params)) = (&self.path, &self.params.approximate) else { return Ok(()) };
-        sidecar::remove(path)?;
-        let fresh = sidecar::build(&self.state().about, params, &self.state().exact)?;
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        state.approximate = Some(Arc::new(fresh));
+        #[cfg(feature = "hnsw")]
+        if let Some(params) = &self.params.approximate {
+            let snapshot = self.state().exact.snapshot();
+            let fresh = sidecar::build(&self.space, params, &snapshot)?;
+            self.state.write().unwrap_or_else(PoisonError::into_inner).approximate = Some(Arc::new(fresh));
+        }
         Ok(())
+    }
+}
+
+/// The index file beside a gallery.
+fn index_path(gallery: &Path) -> PathBuf {
+    with_suffix(gallery, ".hnsw")
+}
+
+/// The index file while it is being written.
+fn unfinished_index(gallery: &Path) -> PathBuf {
+    with_suffix(gallery, ".hnsw.saving")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
     }
 }
 

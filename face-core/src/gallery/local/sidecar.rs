@@ -4,17 +4,19 @@
 //! never decides what is in the gallery: templates that it lacks are added when it is loaded, what it has too much is
 //! removed, and one that is damaged, missing or another gallery's is built anew.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::store::About;
+use super::{index_path, unfinished_index};
 use crate::error::{Error, Result};
-use crate::files::{folder_of, temporary_file_in};
-use crate::gallery::search::{ApproximateIndex, ApproximateParams, ExactIndex};
+use crate::gallery::search::{ApproximateIndex, ApproximateParams, Snapshot};
+use crate::stage::EmbeddingSpace;
 
 const MAGIC: [u8; 8] = *b"FACEHNS1";
 /// Longest footer.
@@ -30,24 +32,9 @@ struct Footer {
     next_template: u64,
 }
 
-fn path_of(gallery: &Path) -> PathBuf {
-    let mut name = gallery.file_name().unwrap_or_default().to_owned();
-    name.push(".hnsw");
-    gallery.with_file_name(name)
-}
-
-/// Removes the file, if there is one.
-pub(super) fn remove(gallery: &Path) -> Result<()> {
-    let path = path_of(gallery);
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
-        _ => Ok(()),
-    }
-}
-
 /// Writes the file; it appears whole or not at all.
-pub(super) fn save(gallery: &Path, about: &About, index: &ApproximateIndex, exact: &ExactIndex) -> Result<()> {
-    if index.len() != exact.len() {
+pub(super) fn save(gallery: &Path, about: &About, index: &ApproximateIndex, templates: usize) -> Result<()> {
+    if index.len() != templates {
         let reason = "it is not in step with the records".to_owned();
         return Err(Error::GalleryStore {
             action: "save the index of",
@@ -55,30 +42,39 @@ pub(super) fn save(gallery: &Path, about: &About, index: &ApproximateIndex, exac
             reason,
         });
     }
-    let path = path_of(gallery);
-    let temporary = temporary_file_in(folder_of(gallery))?.into_temp_path();
-    index.save(&temporary)?;
-    let write = || -> std::io::Result<()> {
-        let footer = Footer {
-            gallery: about.id,
-            space: about.space.id(),
-            connectivity: index.params().connectivity,
-            next_template: about.next_template,
-        };
-        let mut footer = serde_json::to_vec(&footer)?;
-        footer.extend((footer.len() as u32).to_le_bytes());
-        let mut file = File::options().read(true).write(true).open(&temporary)?;
-        let length = file.metadata()?.len();
-        let mut hasher = crc32fast::Hasher::new();
-        hash(&mut file, length, &mut hasher)?;
-        hasher.update(&footer);
-        file.write_all(&footer)?;
-        file.write_all(&hasher.finalize().to_le_bytes())?;
-        file.write_all(&MAGIC)?;
-        file.sync_all()
+    let (path, temporary) = (index_path(gallery), unfinished_index(gallery));
+    let _ = std::fs::remove_file(&temporary);
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary);
+    // It holds the same vectors: whoever may not read the gallery may not read it either.
+    let protect = |file: File| file.set_permissions(std::fs::metadata(gallery)?.permissions());
+    made.and_then(protect).map_err(Error::io("create", &temporary))?;
+    let saved =
+        index.save(&temporary).and_then(|()| finish(&temporary, about, index).map_err(Error::io("write", &path)));
+    let renamed = saved.and_then(|()| std::fs::rename(&temporary, &path).map_err(Error::io("write", &path)));
+    renamed.inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+/// Writes the footer behind what usearch has written.
+fn finish(temporary: &Path, about: &About, index: &ApproximateIndex) -> std::io::Result<()> {
+    let footer = Footer {
+        gallery: about.id,
+        space: about.space.id(),
+        connectivity: index.params().connectivity,
+        next_template: about.next_template,
     };
-    write().map_err(Error::io("write", &path))?;
-    temporary.persist(&path).map_err(|error| Error::io("write", &path)(error.error))
+    let mut footer = serde_json::to_vec(&footer)?;
+    footer.extend((footer.len() as u32).to_le_bytes());
+    let mut file = File::options().read(true).write(true).open(temporary)?;
+    let length = file.metadata()?.len();
+    let mut hasher = crc32fast::Hasher::new();
+    hash(&mut file, length, &mut hasher)?;
+    hasher.update(&footer);
+    file.write_all(&footer)?;
+    file.write_all(&hasher.finalize().to_le_bytes())?;
+    file.write_all(&MAGIC)?;
+    file.sync_all()
 }
 
 /// The index of the file, brought into step with the records, or a new one.
@@ -86,31 +82,39 @@ pub(super) fn load_or_build(
     gallery: &Path,
     about: &About,
     params: &ApproximateParams,
-    exact: &ExactIndex,
+    exact: &Snapshot,
 ) -> Result<ApproximateIndex> {
     match load(gallery, about, params) {
         Some((index, known)) => {
-            for id in 1..known {
-                if exact.vector(id).is_none() && index.contains(id) {
+            let enrolled: HashSet<u64> = exact.iter().map(|(key, _)| key).collect();
+            for id in (1..known).filter(|id| !enrolled.contains(id)) {
+                if index.contains(id) {
                     index.remove(id)?;
                 }
             }
+            // A backup that was put back may have given the same ids to others.
+            let records: Vec<(u64, &[f32])> = exact.iter().collect();
+            let differs = |(key, vector): &&(u64, &[f32])| index.contains(*key) && !index.holds(*key, vector);
+            let others: Vec<u64> = records.par_iter().filter(differs).map(|(key, _)| *key).collect();
+            for key in others {
+                index.remove(key)?;
+            }
             fill(&index, exact)?;
             // More than the records are: not what it says it is.
-            if index.len() == exact.len() { Ok(index) } else { build(about, params, exact) }
+            if index.len() == exact.len() { Ok(index) } else { build(&about.space, params, exact) }
         }
-        None => build(about, params, exact),
+        None => build(&about.space, params, exact),
     }
 }
 
 /// A new index of all records, on all threads of the pool.
-pub(super) fn build(about: &About, params: &ApproximateParams, exact: &ExactIndex) -> Result<ApproximateIndex> {
-    let index = ApproximateIndex::new(about.space.dimension, about.space.metric, params)?;
+pub(super) fn build(space: &EmbeddingSpace, params: &ApproximateParams, exact: &Snapshot) -> Result<ApproximateIndex> {
+    let index = ApproximateIndex::new(space.dimension, space.metric, params)?;
     fill(&index, exact)?;
     Ok(index)
 }
 
-fn fill(index: &ApproximateIndex, exact: &ExactIndex) -> Result<()> {
+fn fill(index: &ApproximateIndex, exact: &Snapshot) -> Result<()> {
     let mut missing: Vec<(u64, &[f32])> = exact.iter().filter(|(key, _)| !index.contains(*key)).collect();
     // In the order of the ids, so that on one thread the graph is the same every time.
     missing.sort_unstable_by_key(|(key, _)| *key);
@@ -120,7 +124,7 @@ fn fill(index: &ApproximateIndex, exact: &ExactIndex) -> Result<()> {
 
 /// The index of the file with the ids that it may hold, if the file is whole and this gallery's.
 fn load(gallery: &Path, about: &About, params: &ApproximateParams) -> Option<(ApproximateIndex, u64)> {
-    let path = path_of(gallery);
+    let path = index_path(gallery);
     let footer = read_footer(&path)?;
     let fits = footer.gallery == about.id
         && footer.space == about.space.id()

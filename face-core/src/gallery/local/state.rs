@@ -157,11 +157,18 @@ impl State {
         removals.chain([Change::RemoveSubject(subject)]).collect()
     }
 
-    /// Takes over changes that the store has kept.
+    /// Takes over changes that the store has kept; ids first, so that none is given twice whatever happens.
+    ///
+    /// New vectors are in the approximate index already.
     pub(super) fn apply(&mut self, changes: Vec<Change>) -> Result<()> {
+        for change in &changes {
+            if let Change::About(about) = change {
+                self.about = (**about).clone();
+            }
+        }
         for change in changes {
             match change {
-                Change::About(about) => self.about = *about,
+                Change::About(_) => {}
                 Change::PutSubject(id, SubjectRecord { name, metadata }) => {
                     let templates = match self.subjects.remove(&id) {
                         Some(entry) => {
@@ -176,10 +183,6 @@ impl State {
                 Change::PutTemplate(TemplateRecord { subject, template }, vector) => {
                     let id = template.id;
                     self.exact.insert(id.0, subject.0, &vector)?;
-                    #[cfg(feature = "hnsw")]
-                    if let Some(index) = &self.approximate {
-                        index.insert(id.0, &vector)?;
-                    }
                     if let Some(entry) = self.subjects.get_mut(&subject) {
                         entry.templates.push(template);
                     }
@@ -198,7 +201,8 @@ impl State {
                     self.exact.remove(id.0);
                     #[cfg(feature = "hnsw")]
                     if let Some(index) = &self.approximate {
-                        index.remove(id.0)?;
+                        // One that stays is passed over when its similarity is to be computed.
+                        let _ = index.remove(id.0);
                     }
                 }
             }

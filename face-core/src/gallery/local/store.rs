@@ -138,19 +138,24 @@ impl Store {
         let _ = std::fs::remove_file(&beside);
         let result = new_database_at(&beside, path, |fresh| copy(database, fresh, path)).and_then(|fresh| {
             std::fs::rename(&beside, path).map_err(Error::io("replace", path))?;
-            sync_folder(path)?;
             Ok(fresh)
         });
         match result {
             Ok(fresh) => {
+                // From here on the old file has no name any more: nothing may be written to it.
                 self.database = Some(fresh);
-                Ok(())
+                sync_folder(path)
             }
             Err(error) => {
                 let _ = std::fs::remove_file(&beside);
                 Err(error)
             }
         }
+    }
+
+    /// Closes the database, so that the next change reads the file again.
+    pub(super) fn close(&mut self) {
+        self.database = None;
     }
 
     fn closed(&self) -> Error {
@@ -163,9 +168,7 @@ impl Store {
 }
 
 fn compacting(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".compacting");
-    path.with_file_name(name)
+    super::with_suffix(path, ".compacting")
 }
 
 /// A new database in a temporary file of the folder, which `persist` gives its name.
@@ -175,7 +178,9 @@ fn new_database(
     fill: impl FnOnce(&Database) -> Result<()>,
 ) -> Result<Database> {
     let folder = crate::files::folder_of(path);
-    let temporary = crate::files::temporary_file_in(folder)?;
+    // Readable by its owner alone, as temporary files are: faces are personal data.
+    let temporary = tempfile::Builder::new().prefix(crate::files::TEMPORARY_PREFIX).tempfile_in(folder);
+    let temporary = temporary.map_err(Error::io("create a file in", folder))?;
     let file = temporary.reopen().map_err(Error::io("create", path))?;
     let database = database_on(GalleryFile::lock(file, path, true)?, path)?;
     fill(&database)?;

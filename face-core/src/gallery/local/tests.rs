@@ -147,6 +147,66 @@ fn another_version_is_refused_by_name() {
     assert!(matches!(&error, Error::GalleryVersion { found, .. } if found == "99"), "{error}");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_leads_to_one_gallery_through_a_compaction_too() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("real.face"), folder.path().join("link.face"));
+    drop(LocalGallery::create(&real, space()).unwrap());
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::set_permissions(&real, std::fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let gallery = LocalGallery::open(&link).unwrap();
+    gallery.enroll(person(1)).unwrap();
+    gallery.compact().unwrap();
+    gallery.enroll(person(2)).unwrap();
+    drop(gallery);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(LocalGallery::open(&real).unwrap().count().unwrap().subjects, 2);
+    assert_eq!(std::fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_was_replaced_before_it_was_locked_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    gallery.enroll(person(0)).unwrap();
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut gallery = gallery;
+            for number in 1..60 {
+                gallery.compact().unwrap();
+                drop(gallery);
+                // The other thread has it for a moment.
+                gallery = loop {
+                    match LocalGallery::open(&path) {
+                        Err(Error::GalleryInUse { .. }) => std::thread::yield_now(),
+                        opened => break opened.unwrap(),
+                    }
+                };
+                gallery.enroll(person(number)).unwrap();
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut number = 1000;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            match LocalGallery::open(&path) {
+                Err(Error::GalleryInUse { .. }) => {}
+                opened => {
+                    opened.unwrap().enroll(person(number)).unwrap();
+                    number += 1;
+                }
+            }
+        }
+        let expected = 60 + number - 1000;
+        assert_eq!(LocalGallery::open(&path).unwrap().count().unwrap().subjects, expected);
+    });
+}
+
 #[cfg(feature = "hnsw")]
 mod approximate {
     use super::*;
@@ -211,6 +271,42 @@ mod approximate {
         let gallery = LocalGallery::open_with(&path, &params()).unwrap();
         gallery.compact().unwrap();
         check(&gallery, present);
+    }
+
+    #[test]
+    fn ids_that_a_backup_gave_to_others_are_seen_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, backup) = (folder.path().join("people.face"), folder.path().join("backup"));
+        let gallery = LocalGallery::create(&path, space()).unwrap();
+        gallery.enroll_batch((0..50).map(person).collect()).unwrap();
+        drop(gallery);
+        std::fs::copy(&path, &backup).unwrap();
+        let gallery = LocalGallery::open_with(&path, &params()).unwrap();
+        gallery.enroll_batch((1000..1050).map(person).collect()).unwrap();
+        drop(gallery);
+        // Back to the past, and another future without the index that uses up more ids.
+        std::fs::copy(&backup, &path).unwrap();
+        let gallery = LocalGallery::open(&path).unwrap();
+        gallery.enroll_batch((50..250).map(person).collect()).unwrap();
+        drop(gallery);
+        check(&LocalGallery::open_with(&path, &params()).unwrap(), |n| n < 250);
+    }
+
+    #[test]
+    fn an_index_is_no_more_readable_than_its_gallery_and_goes_with_a_compaction() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, beside) = (folder.path().join("people.face"), folder.path().join("people.face.hnsw"));
+        let gallery = LocalGallery::create_with(&path, space(), &params()).unwrap();
+        gallery.enroll_batch((0..20).map(person).collect()).unwrap();
+        gallery.remove_subject(SubjectId(3)).unwrap();
+        drop(gallery);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&beside).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        LocalGallery::open(&path).unwrap().compact().unwrap();
+        assert!(!beside.exists());
     }
 
     #[test]

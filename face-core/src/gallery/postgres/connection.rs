@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Config, IsolationLevel, NoTls, Row};
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 
 /// What the server is given to answer, over the time that it may take itself.
 const GRACE: Duration = Duration::from_secs(5);
+const NOT_IN_TIME: &str = "no connection was made in time (connect_timeout)";
 
 /// Runs asynchronous work on threads of its own, so that a call may come from anywhere: a plain thread, a pool's, or one that
 /// belongs to another asynchronous runtime.
@@ -71,20 +73,27 @@ pub(super) fn pool(
     call: &Call,
 ) -> Result<Pool> {
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Verified };
-    let manager = match root_certificates(&params.tls)? {
-        None => Manager::from_config(config, NoTls, recycling),
-        Some(roots) => Manager::from_config(config, tls(roots)?, recycling),
+    let manager = match config.get_ssl_mode() {
+        SslMode::Disable => Manager::from_config(config, NoTls, recycling),
+        _ => Manager::from_config(config, tls(&params.tls)?, recycling),
     };
-    let (statement_timeout, hnsw) = (params.statement_timeout, Arc::clone(hnsw));
+    let PostgresParams { connect_timeout, statement_timeout, .. } = *params;
+    let hnsw = Arc::clone(hnsw);
     let hook = Hook::async_fn(move |client: &mut ClientWrapper, _| {
         let setup = setup(statement_timeout, *hnsw.read().unwrap_or_else(PoisonError::into_inner));
-        Box::pin(async move { client.batch_execute(&setup).await.map_err(HookError::Backend) })
+        Box::pin(async move {
+            // The pool's own limits do not hold for this.
+            match tokio::time::timeout(connect_timeout, client.batch_execute(&setup)).await {
+                Ok(answer) => answer.map_err(HookError::Backend),
+                Err(_) => Err(HookError::message(NOT_IN_TIME)),
+            }
+        })
     });
-    let timeout = Some(params.connect_timeout);
+    let timeout = Some(connect_timeout);
     Pool::builder(manager)
         .max_size(params.pool_size)
         .runtime(PoolRuntime::Tokio1)
-        .wait_timeout(Some(params.connect_timeout + params.statement_timeout))
+        .wait_timeout(Some(connect_timeout + statement_timeout))
         .create_timeout(timeout)
         .recycle_timeout(timeout)
         .post_create(hook)
@@ -110,47 +119,39 @@ fn setup(statement_timeout: Duration, hnsw: Option<HnswParams>) -> String {
     setup
 }
 
-/// The authorities to be trusted, or `None` for no encryption.
-fn root_certificates(tls: &PostgresTls) -> Result<Option<RootCertStore>> {
-    let mut roots = RootCertStore::empty();
-    match tls {
-        PostgresTls::Disable => return Ok(None),
-        PostgresTls::Require => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
-        }
-        PostgresTls::RootCertificate(path) => {
-            let unreadable = |error: String| {
-                invalid("the root certificate", format!("{} ({error})", path.display()), "a PEM file of certificates")
-            };
-            let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-            for certificate in CertificateDer::pem_slice_iter(&bytes) {
-                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
-            }
-            if roots.is_empty() {
-                return Err(unreadable("without a certificate".into()));
-            }
-        }
-    }
-    Ok(Some(roots))
-}
-
-fn tls(roots: RootCertStore) -> Result<MakeRustlsConnect> {
-    if roots.is_empty() {
-        return Err(invalid(
-            "tls",
-            "Require, and this machine has no trusted certificates".into(),
-            "RootCertificate with a file of them",
-        ));
-    }
+fn tls(tls: &PostgresTls) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| invalid("tls", error.to_string(), "a version that the library knows"))?
-        .with_root_certificates(roots)
+        .with_root_certificates(root_certificates(tls)?)
         .with_no_client_auth();
     Ok(MakeRustlsConnect::new(config))
+}
+
+/// The authorities to be trusted.
+fn root_certificates(tls: &PostgresTls) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let PostgresTls::RootCertificate(path) = tls else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if roots.is_empty() {
+            let value = "Require, and this machine trusts no authority".into();
+            return Err(invalid("tls", value, "RootCertificate, with a file of authorities"));
+        }
+        return Ok(roots);
+    };
+    let unreadable = |error: String| {
+        invalid("the root certificate", format!("{} ({error})", path.display()), "a PEM file of certificates")
+    };
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    for certificate in CertificateDer::pem_slice_iter(&bytes) {
+        let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
+        roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(unreadable("without a certificate".into()));
+    }
+    Ok(roots)
 }
 
 /// What is being done to which gallery: the words of its errors, and the time that it may take.
@@ -230,7 +231,8 @@ impl Call {
             PoolError::Timeout(TimeoutType::Wait) => {
                 self.refused(format!("all {} connections are in use (pool_size)", pool.status().max_size))
             }
-            PoolError::Timeout(_) => self.refused("no connection was made in time (connect_timeout)".into()),
+            PoolError::Timeout(_) => self.refused(NOT_IN_TIME.into()),
+            PoolError::PostCreateHook(HookError::Message(reason)) => self.refused(reason.into()),
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
                 self.error(&Failure::Server(error))
             }

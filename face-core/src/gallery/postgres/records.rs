@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use deadpool_postgres::{GenericClient, Transaction};
+use deadpool_postgres::{GenericClient, Object, Transaction};
 use pgvector::Vector;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{Json, ToSql, Type};
 
 use super::Shared;
-use super::connection::{Call, Values, borrowed};
+use super::connection::{Call, Failure, Values, borrowed};
 use crate::error::{Error, Result};
 use crate::gallery::records::{
     GalleryCount, Metadata, NewSubject, NewTemplate, Page, Subject, SubjectFilter, SubjectId, Template, TemplateId, now,
@@ -27,15 +27,60 @@ const TAKE_IDS: &str = "UPDATE face.gallery SET next_subject = next_subject + $2
 const LOCK: &str = "SELECT 1 FROM face.gallery WHERE id = $1 FOR NO KEY UPDATE";
 const COUNT_DOWN: &str = "UPDATE face.gallery SET subjects = subjects - $2, templates = templates - $3 WHERE id = $1";
 
+/// Why an enrolment failed.
+enum Refusal {
+    /// In a COPY. The connection is not to be used any more: the client sends one message too many after a COPY that the
+    /// server has refused, and takes the answer for that of the next statement
+    /// (<https://github.com/rust-postgres/rust-postgres/issues/789>).
+    Copy(Failure),
+    /// Anywhere else.
+    Other(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Closes a connection, in place of giving it back to the pool.
+fn discard(client: Object) {
+    drop(Object::take(client));
+}
+
 impl Shared {
     pub(super) async fn enroll(&self, call: Call, subjects: Vec<NewSubject>) -> Result<Vec<SubjectId>> {
         let names: Vec<String> = subjects.iter().map(|subject| subject.name.clone()).collect();
-        let templates = subjects.iter().map(|subject| subject.templates.len()).sum();
         let mut client = call.connect(&self.pool).await?;
-        let transaction = call.begin(&mut client).await?;
-        let (first_subject, mut next_template) = self.take_ids(&call, &transaction, subjects.len(), templates).await?;
-        if let Some(name) = self.taken(&call, &transaction, &names).await? {
-            return Err(Error::NameTaken { gallery: call.gallery.to_string(), name });
+        match self.enroll_with(&call, &mut client, subjects, &names).await {
+            Ok(ids) => Ok(ids),
+            Err(Refusal::Other(error)) => Err(error),
+            Err(Refusal::Copy(failure)) => {
+                discard(client);
+                // Somebody who does not hold the gallery's row was faster: a renaming.
+                if failure.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+                    let client = call.connect(&self.pool).await?;
+                    if let Some(name) = self.taken(&call, &client, &names).await? {
+                        return Err(Error::NameTaken { gallery: call.gallery.to_string(), name });
+                    }
+                }
+                Err(call.error(&failure))
+            }
+        }
+    }
+
+    async fn enroll_with(
+        &self,
+        call: &Call,
+        client: &mut Object,
+        subjects: Vec<NewSubject>,
+        names: &[String],
+    ) -> std::result::Result<Vec<SubjectId>, Refusal> {
+        let templates = subjects.iter().map(|subject| subject.templates.len()).sum();
+        let transaction = call.begin(client).await?;
+        let (first_subject, mut next_template) = self.take_ids(call, &transaction, subjects.len(), templates).await?;
+        if let Some(name) = self.taken(call, &transaction, names).await? {
+            return Err(Error::NameTaken { gallery: call.gallery.to_string(), name }.into());
         }
         let (mut ids, mut subject_rows, mut template_rows) = (vec![], vec![], vec![]);
         for (id, subject) in (first_subject..).zip(subjects) {
@@ -49,18 +94,8 @@ impl Shared {
             }
         }
         let types = [Type::INT8, Type::INT8, Type::TEXT, Type::JSONB];
-        let copied = call.copy(&transaction, COPY_SUBJECTS, &types, &subject_rows).await;
-        if let Err(failure) = copied {
-            // Somebody who does not hold the gallery's row was faster: a renaming.
-            drop(transaction);
-            if failure.code() == Some(&SqlState::UNIQUE_VIOLATION)
-                && let Some(name) = self.taken(&call, &client, &names).await?
-            {
-                return Err(Error::NameTaken { gallery: call.gallery.to_string(), name });
-            }
-            return Err(call.error(&failure));
-        }
-        self.copy_templates(&call, &transaction, &template_rows).await?;
+        call.copy(&transaction, COPY_SUBJECTS, &types, &subject_rows).await.map_err(Refusal::Copy)?;
+        self.copy_templates(call, &transaction, &template_rows).await?;
         call.commit(transaction).await?;
         Ok(ids)
     }
@@ -71,18 +106,35 @@ impl Shared {
         subject: SubjectId,
         templates: Vec<NewTemplate>,
     ) -> Result<Vec<TemplateId>> {
-        let id = signed(&call, subject)?;
         let mut client = call.connect(&self.pool).await?;
-        let transaction = call.begin(&mut client).await?;
-        let (_, first) = self.take_ids(&call, &transaction, 0, templates.len()).await?;
+        match self.add_templates_with(&call, &mut client, subject, templates).await {
+            Ok(ids) => Ok(ids),
+            Err(Refusal::Other(error)) => Err(error),
+            Err(Refusal::Copy(failure)) => {
+                discard(client);
+                Err(call.error(&failure))
+            }
+        }
+    }
+
+    async fn add_templates_with(
+        &self,
+        call: &Call,
+        client: &mut Object,
+        subject: SubjectId,
+        templates: Vec<NewTemplate>,
+    ) -> std::result::Result<Vec<TemplateId>, Refusal> {
+        let id = signed(call, subject)?;
+        let transaction = call.begin(client).await?;
+        let (_, first) = self.take_ids(call, &transaction, 0, templates.len()).await?;
         let exists = "SELECT 1 FROM face.subject WHERE gallery_id = $1 AND id = $2 FOR KEY SHARE";
         if call.rows(&transaction, exists, &[&self.id, &id]).await?.is_empty() {
-            return Err(no_subject(&call, subject));
+            return Err(no_subject(call, subject).into());
         }
         let ids = (first..).take(templates.len()).map(|id| TemplateId(id.cast_unsigned())).collect();
         let row = |(template, new)| self.template_row(template, id, new);
         let rows: Vec<Values> = (first..).zip(templates).map(row).collect();
-        self.copy_templates(&call, &transaction, &rows).await?;
+        self.copy_templates(call, &transaction, &rows).await?;
         call.commit(transaction).await?;
         Ok(ids)
     }
@@ -122,14 +174,18 @@ impl Shared {
         ]
     }
 
-    async fn copy_templates(&self, call: &Call, transaction: &Transaction<'_>, rows: &[Values]) -> Result<()> {
+    async fn copy_templates(
+        &self,
+        call: &Call,
+        transaction: &Transaction<'_>,
+        rows: &[Values],
+    ) -> std::result::Result<(), Refusal> {
         // The type's number differs from database to database.
         let prepared = call.within(transaction.prepare_cached("SELECT embedding FROM face.template LIMIT 0")).await;
         let statement = prepared.map_err(|failure| call.error(&failure))?;
         let vector = statement.columns().first().map_or(Type::UNKNOWN, |column| column.type_().clone());
         let types = [Type::INT8, Type::INT8, Type::INT8, Type::FLOAT4, Type::TEXT, Type::INT8, vector];
-        let copied = call.copy(transaction, COPY_TEMPLATES, &types, rows).await;
-        copied.map(|_| ()).map_err(|failure| call.error(&failure))
+        call.copy(transaction, COPY_TEMPLATES, &types, rows).await.map(|_| ()).map_err(Refusal::Copy)
     }
 
     pub(super) async fn rename(&self, call: Call, subject: SubjectId, name: String) -> Result<()> {
@@ -270,7 +326,7 @@ impl Shared {
         call.batch(&client, "SET statement_timeout = 0").await?;
         let done = call.batch(&client, "VACUUM (FULL, ANALYZE) face.template, face.subject, face.gallery").await;
         // The pool makes a new one, with the usual limit.
-        drop(deadpool_postgres::Object::take(client));
+        discard(client);
         done
     }
 }

@@ -76,6 +76,15 @@ impl ApproximateIndex {
         self.read().contains(key)
     }
 
+    /// Whether the vector of this key is there, as far as 16 bits can tell.
+    pub(crate) fn holds(&self, key: u64, vector: &[f32]) -> bool {
+        let mut own = vec![0.0_f32; self.dimension];
+        let found = self.read().get(key, &mut own);
+        // bfloat16 keeps eight bits of a value; what is smaller than any plays no part.
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= b.abs() / 128.0 + f32::MIN_POSITIVE;
+        matches!(found, Ok(1)) && own.iter().zip(vector).all(near)
+    }
+
     /// Bytes of memory that the index takes.
     pub fn memory_bytes(&self) -> usize {
         self.read().memory_usage()

@@ -211,11 +211,6 @@ impl ExactIndex {
         self.row_of.get(&key).map(|row| self.rows.group(*row))
     }
 
-    /// Every key with its vector.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &[f32])> {
-        self.row_of.iter().map(|(key, row)| (*key, self.rows.row(*row)))
-    }
-
     /// As [`Snapshot::search`].
     pub fn search(&self, probes: &[&[f32]], query: &Query<'_>) -> Vec<Vec<Hit>> {
         self.rows.search(probes, query)
@@ -317,6 +312,21 @@ impl Snapshot {
 
     fn key(&self, row: u32) -> u64 {
         self.pieces[row as usize / PIECE].keys[row as usize % PIECE]
+    }
+
+    /// Number of vectors.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there is no vector.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Every key with its vector.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[f32])> {
+        (0..self.count as u32).map(|row| (self.key(row), self.row(row)))
     }
 
     /// For each probe the groups that are most like it, the best first.
