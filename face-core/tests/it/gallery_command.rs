@@ -355,8 +355,9 @@ fn what_is_exported_comes_back() {
     assert_eq!(text(&face_ends(0, &["gallery", "export", &gallery, "-"])), lines);
 
     let imported = json(&face_ends(0, &["gallery", "import", &copy, &export, "--json"]));
-    assert_eq!(keys(&imported), ["created", "gallery", "subjects", "templates"]);
+    assert_eq!(keys(&imported), ["created", "gallery", "skipped", "subjects", "templates"]);
     assert_eq!((&imported["created"], &imported["subjects"]), (&true.into(), &2.into()));
+    assert_eq!(imported["skipped"], 0);
     assert_eq!(text(&face(&["gallery", "export", &copy, "-"])), lines, "bit for bit");
     face_ends(0, &["identify", &copy, &obama2]);
 

@@ -313,10 +313,13 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn enroll(&mut self, gallery: &dyn Gallery, subjects: Vec<NewSubject>) {
         let ids = gallery.enroll_batch(subjects.clone()).unwrap();
-        for (id, subject) in ids.into_iter().zip(subjects) {
-            let templates = gallery.subject(id).unwrap().templates.into_iter().map(|template| template.id);
-            let vectors = subject.templates.into_iter().map(|template| template.embedding.into_vector());
-            self.subjects.insert(id, (subject.metadata, templates.zip(vectors).collect()));
+        let page = Page { after: ids.first().map(|first| SubjectId(first.0 - 1)), limit: ids.len() };
+        let enrolled = gallery.list(&page).unwrap();
+        assert!(enrolled.iter().map(|subject| subject.id).eq(ids));
+        for (own, new) in enrolled.into_iter().zip(subjects) {
+            let templates = own.templates.into_iter().map(|template| template.id);
+            let vectors = new.templates.into_iter().map(|template| template.embedding.into_vector());
+            self.subjects.insert(own.id, (new.metadata, templates.zip(vectors).collect()));
         }
     }
 

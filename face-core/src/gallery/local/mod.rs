@@ -264,9 +264,8 @@ impl LocalGallery {
     /// An index that cannot grow is given up: searches are exact from then on, until the gallery is opened again.
     #[cfg(feature = "hnsw")]
     fn index(&self, changes: &[Change]) {
-        use rayon::prelude::*;
         let Some(index) = self.state().approximate.clone() else { return };
-        let added = changes.par_iter().try_for_each(|change| match change {
+        let added = changes.iter().try_for_each(|change| match change {
             Change::PutTemplate(record, vector) => index.insert(record.template.id.0, vector),
             _ => Ok(()),
         });

@@ -107,7 +107,7 @@ pub(super) fn load_or_build(
     }
 }
 
-/// A new index of all records, on all threads of the pool.
+/// A new index of all records.
 pub(super) fn build(space: &EmbeddingSpace, params: &ApproximateParams, exact: &Snapshot) -> Result<ApproximateIndex> {
     let index = ApproximateIndex::new(space.dimension, space.metric, params)?;
     fill(&index, exact)?;
@@ -116,10 +116,11 @@ pub(super) fn build(space: &EmbeddingSpace, params: &ApproximateParams, exact: &
 
 fn fill(index: &ApproximateIndex, exact: &Snapshot) -> Result<()> {
     let mut missing: Vec<(u64, &[f32])> = exact.iter().filter(|(key, _)| !index.contains(*key)).collect();
-    // In the order of the ids, so that on one thread the graph is the same every time.
+    // One after another and in the order of the ids: the graph is the same every time, and no vector is left without a way to
+    // it, as happens when threads add at once (usearch issue 735).
     missing.sort_unstable_by_key(|(key, _)| *key);
     index.reserve(index.len() + missing.len() + missing.len() / 4)?;
-    missing.into_par_iter().try_for_each(|(key, vector)| index.insert(key, vector))
+    missing.into_iter().try_for_each(|(key, vector)| index.insert(key, vector))
 }
 
 /// The index of the file with the ids that it may hold, if the file is whole and this gallery's.

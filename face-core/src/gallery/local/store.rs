@@ -238,7 +238,9 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn write(database: &Database, path: &Path, changes: &[Change]) -> Result<()> {
     let work = || -> Result<(), redb::Error> {
-        let transaction = database.begin_write()?;
+        let mut transaction = database.begin_write()?;
+        // With one phase, redb takes damage of the last transaction for an unfinished write, and falls back to the one before.
+        transaction.set_two_phase_commit(true);
         {
             let mut about = transaction.open_table(ABOUT)?;
             let mut subjects = transaction.open_table(SUBJECTS)?;
@@ -278,7 +280,8 @@ fn write(database: &Database, path: &Path, changes: &[Change]) -> Result<()> {
 fn copy(from: &Database, to: &Database, path: &Path) -> Result<()> {
     let work = || -> Result<(), redb::Error> {
         let source = from.begin_read()?;
-        let target = to.begin_write()?;
+        let mut target = to.begin_write()?;
+        target.set_two_phase_commit(true);
         {
             let mut about = target.open_table(ABOUT)?;
             for entry in source.open_table(ABOUT)?.iter()? {

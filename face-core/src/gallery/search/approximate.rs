@@ -12,7 +12,8 @@ use crate::stage::Metric;
 /// Vectors with keys, and a graph in which those near a probe are found without looking at all.
 ///
 /// It gives keys alone: their similarities are for [`ExactIndex::rank`](super::ExactIndex::rank) to compute. Vectors are
-/// kept in 16 bits (bfloat16). All threads may search and add at once.
+/// kept in 16 bits (bfloat16). All threads may search at once, and while one adds. Several may add at once too, but usearch then
+/// leaves some vectors without a way to them (its issue 735): add on one thread where each must be found.
 pub struct ApproximateIndex {
     params: ApproximateParams,
     dimension: usize,
