@@ -527,7 +527,9 @@ fn the_graph_finds_what_an_exact_search_finds() {
             assert!(first >= 0.99 && ten >= 0.95, "{database}: {first} {ten}");
         }
         let sql = Sql::connect(&params.url);
-        // The counters come when the sessions have been idle for a while.
+        // The counters come when the sessions end.
+        drop(gallery);
+        let gallery = PostgresGallery::open(&indexed).unwrap();
         sql.wait_for(
             "SELECT sum(idx_scan) FROM pg_stat_user_indexes i JOIN pg_am a ON a.amname = 'hnsw' \
                       JOIN pg_class c ON c.oid = i.indexrelid AND c.relam = a.oid HAVING sum(idx_scan) >= 80",

@@ -190,10 +190,11 @@ fn a_file_that_was_replaced_before_it_was_locked_is_opened_again() {
                 };
                 gallery.enroll(person(number)).unwrap();
             }
-            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            drop(gallery);
+            is_done.store(true, std::sync::atomic::Ordering::Release);
         });
         let mut number = 1000;
-        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+        while !is_done.load(std::sync::atomic::Ordering::Acquire) {
             match LocalGallery::open(&path) {
                 Err(Error::GalleryInUse { .. }) => {}
                 opened => {
