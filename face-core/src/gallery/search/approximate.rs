@@ -21,8 +21,12 @@ pub struct ApproximateIndex {
     index: RwLock<Index>,
 }
 
-/// Threads that may be inside at once; the others wait.
-const THREADS: usize = 256;
+/// Threads that may be inside at once; the others wait. usearch keeps memory for each and takes them in turn, so that more
+/// than there are cores would only be memory that no cache holds.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).max(4)
+}
+
 /// Room for so many vectors is made at first.
 const INITIAL_CAPACITY: usize = 1024;
 
@@ -53,7 +57,7 @@ impl ApproximateIndex {
             multi: false,
         };
         let index = Index::new(&options).map_err(failed("build"))?;
-        index.reserve_capacity_and_threads(INITIAL_CAPACITY, THREADS).map_err(failed("build"))?;
+        index.reserve_capacity_and_threads(INITIAL_CAPACITY, threads()).map_err(failed("build"))?;
         Ok(Self { params: *params, dimension, index: RwLock::new(index) })
     }
 
@@ -100,7 +104,7 @@ impl ApproximateIndex {
         if count <= index.capacity() {
             return Ok(());
         }
-        index.reserve_capacity_and_threads(count, THREADS).map_err(failed("grow"))
+        index.reserve_capacity_and_threads(count, threads()).map_err(failed("grow"))
     }
 
     /// Adds a vector of finite values.
@@ -113,7 +117,7 @@ impl ApproximateIndex {
         loop {
             let index = self.read();
             // Others may be adding at the same moment: never fill the last places without the lock.
-            if index.size() + THREADS < index.capacity() {
+            if index.size() + threads() < index.capacity() {
                 return retried(|| index.add(key, vector)).map_err(failed("add to"));
             }
             let wanted = index.capacity().saturating_mul(2);
@@ -161,7 +165,7 @@ impl ApproximateIndex {
         index.change_expansion_add(self.params.expansion_add);
         index.change_expansion_search(self.params.expansion_search);
         let capacity = index.size().saturating_add(INITIAL_CAPACITY);
-        index.reserve_capacity_and_threads(capacity, THREADS).map_err(failed("load"))
+        index.reserve_capacity_and_threads(capacity, threads()).map_err(failed("load"))
     }
 
     fn check(&self, vector: &[f32]) -> Result<()> {
