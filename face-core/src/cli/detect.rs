@@ -1,6 +1,6 @@
 //! `face detect`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &DetectArguments) -> Result<u8> {
     let entries = photos::for_each(&arguments.images, "Detecting", |index, _, photo| {
         let detections = detector.detect(&photo.view())?;
         if let Some(path) = &arguments.draw {
-            draw_detections(&photo.view(), &detections)?.save(numbered(path, index, count))?;
+            draw_detections(&photo.view(), &detections)?.save(photos::numbered(path, index, count))?;
         }
         Ok(PhotoJson {
             width: Some(photo.width()),
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &DetectArguments) -> Result<u8> {
                 say!("  {w} x {h} at ({x}, {y}), score {:.3}", face.score);
             }
             if let Some(path) = &arguments.draw {
-                say!("  drawn into {}", numbered(path, index, count).display());
+                say!("  drawn into {}", photos::numbered(path, index, count).display());
             }
         }
     }
@@ -67,18 +67,4 @@ pub(super) fn faces(count: usize) -> String {
         1 => "1 face".to_owned(),
         count => format!("{count} faces"),
     }
-}
-
-/// The path itself for a single photo; else with a number before its ending.
-fn numbered(path: &Path, index: usize, count: usize) -> PathBuf {
-    if count == 1 {
-        return path.to_owned();
-    }
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(format!("-{}", index + 1));
-    if let Some(extension) = path.extension() {
-        name.push(".");
-        name.push(extension);
-    }
-    path.with_file_name(name)
 }
