@@ -229,6 +229,24 @@ pub enum Error {
         known: String,
     },
 
+    /// A batch that no loss or network can work on: empty, of the wrong shape, or without what the loss compares.
+    #[error("cannot learn from this batch: {reason}")]
+    InvalidBatch {
+        /// What was given, and what is expected.
+        reason: String,
+    },
+
+    /// A label that names no class.
+    #[error("label {label} at position {index}: there are {classes} classes, counted from 0")]
+    LabelOutOfRange {
+        /// The label.
+        label: usize,
+        /// Its position in the batch.
+        index: usize,
+        /// Number of classes.
+        classes: usize,
+    },
+
     /// The model file is not in the cache.
     #[error("the model {model} is not in {}: {cure}", path.display())]
     ModelMissing {

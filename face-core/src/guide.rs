@@ -42,3 +42,10 @@ pub mod gallery {}
 ///
 /// Items of this chapter: `PostgresGallery` of [`gallery`](crate::gallery), with the feature `postgres`. Before: [gallery].
 pub mod postgres {}
+
+#[cfg(feature = "train")]
+#[doc = include_str!("../docs/losses.md")]
+///
+/// Items of this chapter: [`train`](crate::train), [`losses`](crate::train::losses),
+/// [`groupface`](crate::train::groupface), [`GroupAware`](crate::GroupAware).
+pub mod losses {}

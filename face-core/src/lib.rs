@@ -55,12 +55,13 @@
 //!
 //! # Features
 //! The default build links no library of the system; a C compiler assembles the matrix kernels of tract. `pull` brings models from their sources, `draw` draws detections
-//! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `cli` is the command `face`.
+//! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `train` has losses, GroupFace and
+//! backbones to learn with, `cli` is the command `face`.
 //!
 //! # The manual
 //! [Models](guide::models), [detection](guide::detection), [alignment](guide::alignment),
 //! [thresholds](guide::thresholds), [accuracy](guide::accuracy), [galleries](guide::gallery),
-//! [galleries on PostgreSQL](guide::postgres).
+//! [galleries on PostgreSQL](guide::postgres), and with the feature `train` losses.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aligners;
@@ -84,6 +85,8 @@ pub mod models;
 pub mod normalizers;
 mod pipeline;
 mod stage;
+#[cfg(feature = "train")]
+pub mod train;
 
 #[cfg(feature = "draw")]
 pub use draw::{draw_detections, side_by_side};
@@ -95,8 +98,8 @@ pub use matching::{Verification, verify};
 pub use models::ModelStore;
 pub use pipeline::{Analysis, Face, FacePipeline, ModelSource, PipelineParams, open_detector, open_embedder};
 pub use stage::{
-    Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, Metric, Normalizer,
-    Threshold,
+    Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, GroupAware, Metric,
+    Normalizer, Threshold,
 };
 
 /// The examples of the README compile.

@@ -143,6 +143,112 @@ pub enum Metric {
     Cosine,
     /// Euclidean distance of the vectors as the network gives them.
     Euclidean,
+    /// The group-aware similarity of GroupFace.
+    #[serde(rename = "group-aware")]
+    GroupAware(GroupAware),
+}
+
+/// The group-aware similarity of GroupFace: the cosine of the representations, less what the group decisions are apart.
+///
+/// ```text
+/// S*(a, b) = cos(v̄_a, v̄_b) - β D(v̂_a, v̂_b)^γ
+/// ```
+///
+/// An embedding carries both vectors, one behind the other: first the representation v̄, kept at unit length, then the middle
+/// layer v̂ of the decision network, as it comes. D is the Euclidean distance (the paper says "distance" and no more).
+///
+/// Source: Y. Kim et al., "GroupFace", CVPR 2020, section 3.5, with β = 0.1 and γ = 1/3.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(try_from = "GroupAwareFields", into = "GroupAwareFields")]
+pub struct GroupAware {
+    representation: usize,
+    beta: f64,
+    gamma: f64,
+}
+
+/// As it is written down.
+#[derive(serde::Deserialize, serde::Serialize)]
+#[serde(deny_unknown_fields)]
+struct GroupAwareFields {
+    representation: usize,
+    beta: f64,
+    gamma: f64,
+}
+
+impl GroupAware {
+    /// With β = 0.1 and γ = 1/3, for representations of so many values.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for no values.
+    pub fn new(representation: usize) -> Result<Self> {
+        Self::with(representation, 0.1, 1.0 / 3.0)
+    }
+
+    /// With a weight β and a power γ of one's own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidParameter`] for no values, a β that is negative or not finite, or a γ that is not positive.
+    pub fn with(representation: usize, beta: f64, gamma: f64) -> Result<Self> {
+        let refused = |parameter, value: String, expected: &str| {
+            Err(Error::InvalidParameter { parameter, value, expected: expected.into() })
+        };
+        if representation == 0 {
+            return refused("representation", "0".into(), "1 or more values");
+        }
+        if !(beta >= 0.0 && beta.is_finite()) {
+            return refused("beta", beta.to_string(), "finite, 0 or more");
+        }
+        if !(gamma > 0.0 && gamma.is_finite()) {
+            return refused("gamma", gamma.to_string(), "finite, over 0");
+        }
+        Ok(Self { representation, beta, gamma })
+    }
+
+    /// Number of values of v̄; the others are those of v̂.
+    pub fn representation(&self) -> usize {
+        self.representation
+    }
+
+    /// Weight β of the distance.
+    pub fn beta(&self) -> f64 {
+        self.beta
+    }
+
+    /// Power γ of the distance.
+    pub fn gamma(&self) -> f64 {
+        self.gamma
+    }
+
+    fn similarity(&self, a: &[f32], b: &[f32]) -> f64 {
+        let split = |vector| <[f32]>::split_at_checked(vector, self.representation).unwrap_or((vector, &[]));
+        let ((a, decision_a), (b, decision_b)) = (split(a), split(b));
+        let apart = -Metric::Euclidean.similarity(decision_a, decision_b);
+        Metric::Cosine.similarity(a, b) - self.beta * apart.powf(self.gamma)
+    }
+}
+
+impl TryFrom<GroupAwareFields> for GroupAware {
+    type Error = Error;
+
+    fn try_from(fields: GroupAwareFields) -> Result<Self> {
+        Self::with(fields.representation, fields.beta, fields.gamma)
+    }
+}
+
+impl From<GroupAware> for GroupAwareFields {
+    fn from(GroupAware { representation, beta, gamma }: GroupAware) -> Self {
+        Self { representation, beta, gamma }
+    }
+}
+
+// Neither of the numbers is ever NaN.
+impl Eq for GroupAware {}
+
+impl std::hash::Hash for GroupAware {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        // 0 and -0 are equal.
+        (self.representation, (self.beta + 0.0).to_bits(), self.gamma.to_bits()).hash(state);
+    }
 }
 
 impl Metric {
@@ -152,6 +258,16 @@ impl Metric {
         match self {
             Self::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0),
             Self::Euclidean => -pairs.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
+            Self::GroupAware(group_aware) => group_aware.similarity(a, b),
+        }
+    }
+
+    /// The values of an embedding that are kept at unit length.
+    fn unit_values(self, dimension: usize) -> usize {
+        match self {
+            Self::Cosine => dimension,
+            Self::Euclidean => 0,
+            Self::GroupAware(group_aware) => group_aware.representation,
         }
     }
 }
@@ -170,10 +286,13 @@ pub struct Threshold {
 
 impl std::fmt::Display for Metric {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Cosine => "cosine",
-            Self::Euclidean => "euclidean",
-        })
+        match self {
+            Self::Cosine => f.write_str("cosine"),
+            Self::Euclidean => f.write_str("euclidean"),
+            Self::GroupAware(GroupAware { representation, beta, gamma }) => {
+                write!(f, "group-aware({representation}, {beta}, {gamma})")
+            }
+        }
     }
 }
 
@@ -257,7 +376,7 @@ impl std::fmt::Display for EmbeddingSpace {
 /// The feature vector of a face, with the space that gives it its meaning.
 ///
 /// In a [cosine](Metric::Cosine) space the vector has unit length; in a [Euclidean](Metric::Euclidean) one it is as the
-/// network gave it.
+/// network gave it; in a [group-aware](Metric::GroupAware) one the representation has unit length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
     vector: Vec<f32>,
@@ -265,7 +384,8 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// An embedding from its values; in a cosine space they are scaled to unit length.
+    /// An embedding from its values; in a cosine space they are scaled to unit length, in a group-aware one those of the
+    /// representation.
     ///
     /// # Errors
     /// [`Error::InvalidEmbedding`] for the wrong number of values or a vector without length;
@@ -277,14 +397,21 @@ impl Embedding {
             });
         }
         ensure_finite("embedding", &vector)?;
-        if space.metric == Metric::Cosine {
+        let unit = space.metric.unit_values(space.dimension);
+        if unit > 0 {
+            let is_whole = space.metric == Metric::Cosine || unit < space.dimension;
+            let Some(vector) = vector.get_mut(..unit).filter(|_| is_whole) else {
+                return Err(Error::InvalidEmbedding {
+                    reason: format!("{} values, where {} wants more than {unit}", space.dimension, space.metric),
+                });
+            };
             let length = vector.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
             if length < MIN_LENGTH {
                 return Err(Error::InvalidEmbedding {
                     reason: format!("its length is {length:e}: it has no direction"),
                 });
             }
-            for value in &mut vector {
+            for value in vector {
                 *value = (f64::from(*value) / length) as f32;
             }
         }
@@ -313,7 +440,7 @@ impl Embedding {
 
     /// How alike two faces are: greater is more alike, whatever the metric.
     ///
-    /// Cosine: from -1 to 1. Euclidean: the distance with a minus sign, from minus infinity to 0.
+    /// Cosine: from -1 to 1. Euclidean: the distance with a minus sign, from minus infinity to 0. Group-aware: at most 1.
     ///
     /// # Errors
     /// [`Error::SpaceMismatch`], which names both spaces.
@@ -376,6 +503,28 @@ mod tests {
             metric,
             thresholds: vec![],
         })
+    }
+
+    #[test]
+    fn group_aware_embeddings_compare_faces_and_their_groups() {
+        let metric = Metric::GroupAware(GroupAware::with(2, 0.5, 0.5).unwrap());
+        let text = serde_json::to_string(&metric).unwrap();
+        assert_eq!(text, r#"{"group-aware":{"representation":2,"beta":0.5,"gamma":0.5}}"#);
+        assert_eq!(serde_json::from_str::<Metric>(&text).unwrap(), metric);
+        assert!(serde_json::from_str::<Metric>(&text.replace("0.5", "-1")).is_err());
+        assert!(GroupAware::new(0).is_err() && GroupAware::with(2, f64::NAN, 1.0).is_err());
+        let mut space = EmbeddingSpace { dimension: 4, ..(*space(metric)).clone() };
+        let embedding =
+            |vector: [f32; 4], space: &EmbeddingSpace| Embedding::new(vector.into(), Arc::new(space.clone()));
+        // Only the representation is scaled to unit length.
+        let first = embedding([3.0, 4.0, 7.0, 1.0], &space).unwrap();
+        assert_eq!(first.vector(), [0.6, 0.8, 7.0, 1.0]);
+        let second = embedding([2.0, 0.0, 7.0, 5.0], &space).unwrap();
+        assert!((first.similarity(&second).unwrap() - (0.6 - 0.5 * 2.0)).abs() < 1e-6);
+        assert!((first.similarity(&first).unwrap() - 1.0).abs() < 1e-6);
+        assert!(matches!(embedding([0.0, 0.0, 1.0, 1.0], &space), Err(Error::InvalidEmbedding { .. })));
+        space.metric = Metric::GroupAware(GroupAware::new(4).unwrap());
+        assert!(matches!(embedding([1.0; 4], &space), Err(Error::InvalidEmbedding { .. })));
     }
 
     #[test]

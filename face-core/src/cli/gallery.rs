@@ -11,13 +11,15 @@ use serde::Serialize;
 
 use super::SUCCESS;
 use super::identify::{find, percent};
-use super::options::{Access, GalleryOptions, GalleryPlace, ThresholdOptions, index_path, open_local};
+use super::options::{
+    Access, GalleryOptions, GalleryPlace, PipelineOptions, ThresholdOptions, check_space, index_path, open_local,
+};
 use super::output::{check_folder, counted, counting_bar, items_bar, json_errors, megabytes, print_json, say};
 use crate::error::{Error, Result};
 use crate::files::{folder_of, temporary_file_in};
 use crate::gallery::{
-    self, DEFAULT_FPIR, Decision, Gallery, GalleryCount, ImportReport, LocalGallery, MemoryUse, Page, Subject,
-    SubjectId, TemplateId,
+    self, DEFAULT_FPIR, Decision, Existing, Gallery, GalleryCount, ImportReport, LocalGallery, MemoryUse, Page,
+    Subject, SubjectId, TemplateId,
 };
 use crate::stage::{EmbeddingSpace, Metric, Threshold};
 
@@ -35,6 +37,8 @@ pub(super) enum GalleryCommand {
     Import(ImportArguments),
     /// How large it is, what its embeddings are, and which threshold suits its size
     Stats(OneGallery),
+    /// Keep the thresholds that are known for the recogniser now, for a gallery that is older than they are
+    Thresholds(ThresholdsArguments),
     /// Pairs of people who may be the same
     Duplicates(DuplicatesArguments),
     /// Rewrite the file without what was removed
@@ -108,6 +112,17 @@ pub(super) struct ImportArguments {
     /// An export; `-` for the standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Leave out people whose names are enrolled already, so that an import that was broken off can be run again
+    #[arg(long)]
+    skip_existing: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ThresholdsArguments {
+    #[command(flatten)]
+    one: OneGallery,
+    #[command(flatten)]
+    pipeline: PipelineOptions,
 }
 
 #[derive(Debug, Args)]
@@ -126,6 +141,7 @@ pub(super) fn run(command: &GalleryCommand) -> Result<u8> {
         GalleryCommand::Export(arguments) => (false, export(arguments)),
         GalleryCommand::Import(arguments) => (arguments.one.json, import(arguments)),
         GalleryCommand::Stats(arguments) => (arguments.json, stats(arguments)),
+        GalleryCommand::Thresholds(arguments) => (arguments.one.json, thresholds(arguments)),
         GalleryCommand::Duplicates(arguments) => (arguments.one.json, duplicates(arguments)),
         GalleryCommand::Compact(arguments) => (arguments.json, compact(arguments)),
         GalleryCommand::Check(arguments) => (arguments.json, check(arguments)),
@@ -311,18 +327,26 @@ fn import(arguments: &ImportArguments) -> Result<()> {
     };
     let name = gallery.name();
     let bar = counting_bar("Importing");
-    let outcome = gallery::import(gallery.as_ref(), &space, &mut reader, &origin, &mut |count| bar.set_position(count));
+    let existing = if arguments.skip_existing { Existing::Skip } else { Existing::Refuse };
+    let mut progress = |count| bar.set_position(count);
+    let outcome = gallery::import(gallery.as_ref(), &space, existing, &mut reader, &origin, &mut progress);
     bar.finish_and_clear();
     let imported = match outcome {
         Ok(imported) => imported,
         Err(error) => {
             let count = gallery.count().map_or_else(|_| "an unknown number of".to_owned(), |c| c.subjects.to_string());
-            eprintln!("note: the gallery {name} has {count} subjects now; those before the error were enrolled");
+            eprintln!(
+                "note: the gallery {name} has {count} subjects now; those before the error were enrolled, and \
+                 --skip-existing goes on behind them"
+            );
             return Err(error);
         }
     };
     if imported.skipped > 0 {
         eprintln!("note: {} without a template left out", counted(imported.skipped, "subject was", "subjects were"));
+    }
+    if imported.existing > 0 {
+        eprintln!("note: {} already enrolled left out", counted(imported.existing, "person who is", "people who are"));
     }
     if arguments.one.json {
         return print_json(&ImportJson { gallery: name, created, imported });
@@ -443,9 +467,7 @@ fn print_stats(stats: &StatsJson) -> Result<()> {
     }
     say!("embeddings  {}, {} values, {} similarity", stats.model, stats.dimension, stats.metric);
     say!("space       {}", stats.space);
-    for Threshold { similarity, far, measured_on } in &stats.thresholds {
-        say!("threshold   {similarity:.4} at false-accept rate {far:e} (measured on {measured_on})");
-    }
+    stats.thresholds.iter().try_for_each(print_threshold)?;
     match &stats.rule {
         Some(RuleJson { fpir, threshold, far, fpir_bound }) => {
             say!(
@@ -461,6 +483,40 @@ fn print_stats(stats: &StatsJson) -> Result<()> {
         }
         None => say!("rule        none: no threshold is known for this recogniser"),
     }
+    Ok(())
+}
+
+/// What `face gallery thresholds --json` prints.
+#[derive(Debug, Serialize)]
+struct ThresholdsJson {
+    gallery: String,
+    thresholds: Vec<Threshold>,
+}
+
+fn thresholds(arguments: &ThresholdsArguments) -> Result<()> {
+    let gallery = arguments.one.gallery.open(Access::Write)?;
+    let pipeline = arguments.pipeline.open()?;
+    let space = pipeline.embedder.space();
+    check_space(gallery.as_ref(), space)?;
+    // Those that the gallery has are never lost to a recogniser without any.
+    let Some(strictest) = space.thresholds.iter().map(|threshold| threshold.far).reduce(f64::min) else {
+        return Err(Error::ThresholdUnknown { space: space.model.clone(), far: DEFAULT_FPIR, known: "none".into() });
+    };
+    gallery.set_thresholds(space.thresholds.clone())?;
+    if arguments.one.json {
+        return print_json(&ThresholdsJson { gallery: gallery.name(), thresholds: space.thresholds.clone() });
+    }
+    space.thresholds.iter().try_for_each(print_threshold)?;
+    say!(
+        "{} keeps {}, the strictest at false-accept rate {strictest:e}",
+        gallery.name(),
+        counted(space.thresholds.len() as u64, "threshold", "thresholds")
+    );
+    Ok(())
+}
+
+fn print_threshold(Threshold { similarity, far, measured_on }: &Threshold) -> Result<()> {
+    say!("threshold   {similarity:.4} at false-accept rate {far:e} (measured on {measured_on})");
     Ok(())
 }
 

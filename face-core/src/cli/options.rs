@@ -263,11 +263,7 @@ impl GalleryOptions {
 
     fn find_on_server(&self, url: &str) -> Result<Option<Box<dyn Gallery>>> {
         let params = self.server_params(url, Access::Write);
-        let names = match PostgresGallery::names(&params) {
-            // Nobody has made a gallery in this database yet.
-            Err(Error::GalleryStore { reason, .. }) if reason.contains("holds no galleries") => vec![],
-            names => names?,
-        };
+        let names = PostgresGallery::names(&params)?;
         names.contains(&params.gallery).then(|| self.open_server(url, Access::Write)).transpose()
     }
 

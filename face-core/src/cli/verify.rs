@@ -7,12 +7,13 @@ use serde::Serialize;
 
 use super::options::PipelineOptions;
 use super::output::{print_json, say};
+use super::photos::largest_face;
 use super::{DIFFERENT, FAILURE, SUCCESS};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::Image;
 use crate::matching::{Verification, verify};
 use crate::models::ModelStore;
-use crate::pipeline::{Face, FacePipeline, largest};
+use crate::pipeline::{Face, FacePipeline};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArguments {
@@ -62,8 +63,7 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
     let pipeline = arguments.pipeline.open()?;
     let threshold = pipeline.embedder.space().threshold_at(arguments.far)?.clone();
     // Both photos at once.
-    let (first, second) =
-        rayon::join(|| largest_face(&pipeline, &arguments.a), || largest_face(&pipeline, &arguments.b));
+    let (first, second) = rayon::join(|| one_face(&pipeline, &arguments.a), || one_face(&pipeline, &arguments.b));
     let (first, second) = (first?, second?);
     let answer = verify(&first.embedding, &second.embedding, &threshold)?;
     let detector = arguments.pipeline.detector_name(&ModelStore::open_default()?)?;
@@ -87,17 +87,12 @@ fn compare(arguments: &VerifyArguments) -> Result<bool> {
     Ok(answer.is_match)
 }
 
-fn largest_face(pipeline: &FacePipeline, path: &Path) -> Result<Face> {
-    let photo = Image::open(path)?;
-    let image = path.display().to_string();
-    let in_photo = |error| Error::InPhoto { image: image.clone(), source: Box::new(error) };
-    let found = pipeline.detector.detect(&photo.view()).map_err(in_photo)?;
-    let face = largest(&found).ok_or_else(|| Error::NoFace { image: image.clone() })?;
-    if found.len() > 1 {
-        let area = face.bounding_box;
-        eprintln!("note: {image} has {} faces; the largest, at ({:.0}, {:.0}), counts", found.len(), area.x, area.y);
+fn one_face(pipeline: &FacePipeline, path: &Path) -> Result<Face> {
+    let (face, note) = largest_face(pipeline, path, &Image::open(path)?)?;
+    if let Some(note) = note {
+        eprintln!("note: {note}");
     }
-    pipeline.embed_detection(&photo.view(), &face).map_err(in_photo)
+    Ok(face)
 }
 
 /// The verdict with all that it rests on.

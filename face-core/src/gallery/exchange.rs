@@ -53,6 +53,16 @@ struct TemplateLine {
     enrolled_at: Option<u64>,
 }
 
+/// What becomes of subjects of an export whose names are enrolled already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// The import ends with [`Error::NameTaken`].
+    #[default]
+    Refuse,
+    /// They are left out, and those in the gallery stay as they are: an import that an error has ended goes on where it was.
+    Skip,
+}
+
 /// What an import brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ImportReport {
@@ -62,6 +72,8 @@ pub struct ImportReport {
     pub templates: u64,
     /// Number of subjects that were left out, because they have no template.
     pub skipped: u64,
+    /// Number of subjects that were left out, because their names are enrolled already ([`Existing::Skip`]).
+    pub existing: u64,
 }
 
 /// Writes a whole gallery; `progress` is called with the number of subjects written so far.
@@ -145,6 +157,7 @@ pub fn read_space(reader: &mut dyn BufRead, origin: &str) -> Result<EmbeddingSpa
 pub fn import(
     gallery: &dyn Gallery,
     space: &EmbeddingSpace,
+    existing: Existing,
     reader: &mut dyn BufRead,
     origin: &str,
     progress: &mut dyn FnMut(u64),
@@ -185,6 +198,10 @@ pub fn import(
         // What is wrong with the subject itself is said here, where the line is known.
         check_subjects(gallery, std::slice::from_ref(&subject))
             .map_err(|error| wrong(origin, number, &error.to_string()))?;
+        if existing == Existing::Skip && gallery.find(&subject.name)?.is_some() {
+            report.existing += 1;
+            continue;
+        }
         batch.push(subject);
         if batch.len() == BATCH {
             enroll(gallery, &mut batch, &mut report)?;

@@ -44,9 +44,9 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::image::ImageView;
 use crate::pipeline::FacePipeline;
-use crate::stage::{Aligner, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
+use crate::stage::{Aligner, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer, Threshold};
 
-pub use exchange::{ImportReport, export, import, read_space};
+pub use exchange::{Existing, ImportReport, export, import, read_space};
 pub use grouping::{Duplicate, cluster, find_duplicates};
 pub use identification::{Candidate, DEFAULT_FPIR, Decision, Identification, IdentifyParams, SearchMode, SearchParams};
 pub use local::{ApproximateParams, LocalGallery, LocalGalleryParams, MemoryUse, Precision};
@@ -94,6 +94,13 @@ pub trait Gallery: Send + Sync {
     /// # Errors
     /// As [`rename`](Self::rename).
     fn set_metadata(&self, subject: SubjectId, metadata: Metadata) -> Result<()>;
+
+    /// Replaces the thresholds that the gallery keeps for its space, where they were measured after it was made. They take
+    /// effect when the gallery is opened again.
+    ///
+    /// # Errors
+    /// [`Error::GalleryReadOnly`], [`Error::GalleryStore`].
+    fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()>;
 
     /// Removes a subject with all its templates. The bytes are gone from the store after [`compact`](Self::compact).
     ///

@@ -342,6 +342,27 @@ fn galleries_are_listed_changed_and_compacted() {
 }
 
 #[test]
+fn a_gallery_is_given_thresholds_that_were_measured_later() {
+    let Some((folder, gallery)) = two_people("a_gallery_is_given_thresholds_that_were_measured_later") else { return };
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let text = text(&face_ends(0, &["gallery", "export", &gallery, "-"]));
+    let (header, subjects) = text.split_once('\n').unwrap();
+    let mut header: serde_json::Value = serde_json::from_str(header).unwrap();
+    header["space"]["thresholds"] = serde_json::json!([]);
+    let (export, old) = (path("old.jsonl"), path("old.face"));
+    std::fs::write(&export, format!("{header}\n{subjects}")).unwrap();
+    face_ends(0, &["gallery", "import", &old, &export]);
+    let stats = |gallery: &str| json(&face_ends(0, &["gallery", "stats", gallery, "--json"]));
+    assert!(stats(&old)["rule"].is_null());
+    let other = face_ends(2, &["gallery", "thresholds", &old, "--variant", "single-euclidean"]);
+    assert!(errors(&other).contains("--variant"), "{other:?}");
+    let set = json(&face_ends(0, &["gallery", "thresholds", &old, "--json"]));
+    assert_eq!(set["thresholds"], stats(&gallery)["thresholds"]);
+    assert_eq!(stats(&old)["thresholds"], stats(&gallery)["thresholds"]);
+    assert_eq!(stats(&old)["rule"], stats(&gallery)["rule"]);
+}
+
+#[test]
 fn what_is_exported_comes_back() {
     let test = "what_is_exported_comes_back";
     let Some((folder, gallery)) = two_people(test) else { return };
@@ -355,7 +376,7 @@ fn what_is_exported_comes_back() {
     assert_eq!(text(&face_ends(0, &["gallery", "export", &gallery, "-"])), lines);
 
     let imported = json(&face_ends(0, &["gallery", "import", &copy, &export, "--json"]));
-    assert_eq!(keys(&imported), ["created", "gallery", "skipped", "subjects", "templates"]);
+    assert_eq!(keys(&imported), ["created", "existing", "gallery", "skipped", "subjects", "templates"]);
     assert_eq!((&imported["created"], &imported["subjects"]), (&true.into(), &2.into()));
     assert_eq!(imported["skipped"], 0);
     assert_eq!(text(&face(&["gallery", "export", &copy, "-"])), lines, "bit for bit");
@@ -364,6 +385,9 @@ fn what_is_exported_comes_back() {
     // The names are taken now, and nothing is enrolled twice.
     let output = face_ends(2, &["gallery", "import", &copy, &export]);
     assert!(errors(&output).contains("already") && errors(&output).contains("2 subjects now"), "{output:?}");
+    face_ends(0, &["gallery", "remove", &copy, "--subject", "1"]);
+    let again = json(&face_ends(0, &["gallery", "import", &copy, &export, "--skip-existing", "--json"]));
+    assert_eq!((&again["subjects"], &again["existing"]), (&1.into(), &1.into()));
 
     // Through a pipe, and into a gallery of another space.
     let mut child = Command::new(env!("CARGO_BIN_EXE_face"))

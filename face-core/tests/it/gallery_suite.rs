@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use face_core::gallery::{
-    Decision, Gallery, GalleryCount, IdentifyParams, LocalGallery, LocalGalleryParams, Metadata, NewSubject,
+    Decision, Existing, Gallery, GalleryCount, IdentifyParams, LocalGallery, LocalGalleryParams, Metadata, NewSubject,
     NewTemplate, Page, PostgresGallery, PostgresParams, Precision, SearchMode, SearchParams, SubjectFilter, SubjectId,
     TemplateId, export, find_duplicates, import, read_space,
 };
-use face_core::{Embedding, EmbeddingSpace, Error, Metric, Threshold};
+use face_core::{Embedding, EmbeddingSpace, Error, GroupAware, Metric, Threshold};
 
 use super::server::{Server, Sql, shared};
 
@@ -17,6 +17,20 @@ use super::server::{Server, Sql, shared};
 struct Made {
     gallery: Box<dyn Gallery>,
     reopen: Option<Box<dyn Fn() -> Box<dyn Gallery>>>,
+}
+
+/// S* from its formula.
+fn group_aware_similarity(group_aware: GroupAware, a: &[f32], b: &[f32]) -> f64 {
+    let (mut cosine, mut squares) = (0.0, 0.0);
+    for (index, (a, b)) in a.iter().zip(b).enumerate() {
+        let (a, b) = (f64::from(*a), f64::from(*b));
+        if index < group_aware.representation() {
+            cosine += a * b;
+        } else {
+            squares += (a - b) * (a - b);
+        }
+    }
+    cosine.clamp(-1.0, 1.0) - group_aware.beta() * squares.sqrt().powf(group_aware.gamma())
 }
 
 type Make<'a> = &'a dyn Fn(&Arc<EmbeddingSpace>) -> Made;
@@ -110,6 +124,7 @@ suite! {
     vectors_come_back_bit_for_bit
     search_is_brute_force_with_cosine
     search_is_brute_force_with_distance
+    search_is_brute_force_with_groups
     strangers_are_nobody
     spaces_do_not_mix
     a_taken_name_enrols_nobody
@@ -336,6 +351,9 @@ impl Model {
         accept: &dyn Fn(SubjectId, &Metadata) -> bool,
     ) -> Vec<(SubjectId, TemplateId, f32)> {
         let similarity = |vector: &[f32]| {
+            if let Metric::GroupAware(group_aware) = probe.space().metric {
+                return group_aware_similarity(group_aware, probe.vector(), vector);
+            }
             let pairs = probe.vector().iter().zip(vector).map(|(a, b)| (f64::from(*a), f64::from(*b)));
             match probe.space().metric {
                 Metric::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0),
@@ -382,6 +400,11 @@ fn search_is_brute_force_with_cosine(make: Make<'_>) {
 
 fn search_is_brute_force_with_distance(make: Make<'_>) {
     search_is_brute_force(make, Metric::Euclidean, &[f32::NEG_INFINITY, -4.0, -0.5, 0.0]);
+}
+
+fn search_is_brute_force_with_groups(make: Make<'_>) {
+    search_is_brute_force(make, Metric::GroupAware(GroupAware::new(16).unwrap()), &[-2.0, 0.0, 0.9, 1.0]);
+    search_is_brute_force(make, Metric::GroupAware(GroupAware::with(20, 0.7, 1.5).unwrap()), &[-1.0]);
 }
 
 fn search_is_brute_force(make: Make<'_>, metric: Metric, least: &[f32]) {
@@ -737,7 +760,7 @@ fn an_export_gives_the_same_answers(make: Make<'_>) {
         assert_eq!(count, GalleryCount { subjects: 60, templates: 180 });
         let mut reader = text.as_slice();
         let read = read_space(&mut reader, "the export").unwrap();
-        let report = import(&*to.gallery, &read, &mut reader, "the export", &mut |_| {}).unwrap();
+        let report = import(&*to.gallery, &read, Existing::Refuse, &mut reader, "the export", &mut |_| {}).unwrap();
         assert_eq!((report.subjects, report.templates), (60, 180));
 
         assert_eq!(to.gallery.list(&Page::default()).unwrap(), from.gallery.list(&Page::default()).unwrap());
@@ -750,8 +773,16 @@ fn an_export_gives_the_same_answers(make: Make<'_>) {
         // A second time, all names are taken, and nothing is enrolled.
         let mut reader = text.as_slice();
         let read = read_space(&mut reader, "the export").unwrap();
-        let again = import(&*to.gallery, &read, &mut reader, "the export", &mut |_| {});
+        let again = import(&*to.gallery, &read, Existing::Refuse, &mut reader, "the export", &mut |_| {});
         assert!(matches!(again, Err(Error::NameTaken { .. })), "{again:?}");
+        assert_eq!(to.gallery.count().unwrap(), count);
+        // Those who are there can be passed over.
+        let missing = to.gallery.list(&Page { limit: 20, ..Page::default() }).unwrap();
+        missing.iter().for_each(|subject| to.gallery.remove_subject(subject.id).unwrap());
+        let mut reader = text.as_slice();
+        let read = read_space(&mut reader, "the export").unwrap();
+        let report = import(&*to.gallery, &read, Existing::Skip, &mut reader, "the export", &mut |_| {}).unwrap();
+        assert_eq!((report.subjects, report.templates, report.existing), (20, 60, 40));
         assert_eq!(to.gallery.count().unwrap(), count);
     }
 }

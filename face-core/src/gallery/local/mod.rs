@@ -23,6 +23,8 @@ use super::records::{
 use super::search::{Hit, Query};
 use super::{Gallery, check_space, check_subjects, check_templates};
 use crate::error::{Error, Result};
+#[cfg(feature = "hnsw")]
+use crate::stage::Metric;
 use crate::stage::{Embedding, EmbeddingSpace, Threshold};
 
 pub use super::search::{ApproximateParams, Precision};
@@ -32,7 +34,8 @@ pub use super::search::{ApproximateParams, Precision};
 pub struct LocalGalleryParams {
     /// How vectors are compared at first.
     pub precision: Precision,
-    /// Keep an approximate index too, beside the file under the name `FILE.hnsw` (feature `hnsw`).
+    /// Keep an approximate index too, beside the file under the name `FILE.hnsw` (feature `hnsw`). A gallery whose metric is
+    /// [group-aware](crate::Metric::GroupAware) has none.
     pub approximate: Option<ApproximateParams>,
 }
 
@@ -47,6 +50,12 @@ impl LocalGalleryParams {
             Some(params) => params.validate(),
             None => Ok(()),
         }
+    }
+
+    /// The settings of the approximate index, where there can be one.
+    #[cfg(feature = "hnsw")]
+    fn approximate_for(&self, metric: Metric) -> Option<&ApproximateParams> {
+        self.approximate.as_ref().filter(|_| !matches!(metric, Metric::GroupAware(_)))
     }
 }
 
@@ -199,18 +208,6 @@ impl LocalGallery {
     /// Version of the format that this library writes.
     pub const FORMAT_VERSION: u32 = store::FORMAT;
 
-    /// Replaces the thresholds that the gallery keeps for its space. They take effect when the gallery is opened again.
-    ///
-    /// # Errors
-    /// [`Error::GalleryReadOnly`], [`Error::GalleryStore`].
-    pub fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
-        self.change(|state| {
-            let mut about = state.about.clone();
-            about.space.thresholds = thresholds;
-            Ok((vec![Change::About(Box::new(about))], ()))
-        })
-    }
-
     /// Writes the approximate index beside the file, so that the next opening need not build it. Done when the gallery is
     /// dropped, too. Nothing to do without one.
     ///
@@ -265,11 +262,11 @@ impl LocalGallery {
     #[cfg(feature = "hnsw")]
     fn index(&self, changes: &[Change]) {
         let Some(index) = self.state().approximate.clone() else { return };
-        let added = changes.iter().try_for_each(|change| match change {
-            Change::PutTemplate(record, vector) => index.insert(record.template.id.0, vector),
-            _ => Ok(()),
+        let added = changes.iter().filter_map(|change| match change {
+            Change::PutTemplate(record, vector) => Some((record.template.id.0, vector.as_slice())),
+            _ => None,
         });
-        if added.is_err() {
+        if index.insert_batch(&added.collect::<Vec<_>>()).is_err() {
             self.state.write().unwrap_or_else(PoisonError::into_inner).approximate = None;
         }
     }
@@ -358,7 +355,7 @@ fn load(path: &Path, params: &LocalGalleryParams, writable: bool) -> Result<(Sto
     #[allow(unused_mut)]
     let mut state = State::load(content, params)?.map_err(|reason| corrupt(path, &reason))?;
     #[cfg(feature = "hnsw")]
-    if let Some(params) = &params.approximate {
+    if let Some(params) = params.approximate_for(state.about.space.metric) {
         state.approximate =
             Some(Arc::new(sidecar::load_or_build(path, &state.about, params, &state.exact.snapshot())?));
     }
@@ -414,6 +411,14 @@ impl Gallery for LocalGallery {
         self.change(|state| {
             let entry = state.entry(subject).ok_or_else(|| self.not_enrolled(format!("subject {subject}")))?;
             Ok((vec![Change::PutSubject(subject, SubjectRecord { name: entry.name.clone(), metadata })], ()))
+        })
+    }
+
+    fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
+        self.change(|state| {
+            let mut about = state.about.clone();
+            about.space.thresholds = thresholds;
+            Ok((vec![Change::About(Box::new(about))], ()))
         })
     }
 
@@ -501,7 +506,7 @@ impl LocalGallery {
     /// A graph keeps removed vectors as stepping stones; a new one does not.
     fn rebuild_index(&self) -> Result<()> {
         #[cfg(feature = "hnsw")]
-        if let Some(params) = &self.params.approximate {
+        if let Some(params) = self.params.approximate_for(self.space.metric) {
             let snapshot = self.state().exact.snapshot();
             let fresh = sidecar::build(&self.space, params, &snapshot)?;
             self.state.write().unwrap_or_else(PoisonError::into_inner).approximate = Some(Arc::new(fresh));

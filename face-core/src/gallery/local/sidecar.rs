@@ -115,12 +115,8 @@ pub(super) fn build(space: &EmbeddingSpace, params: &ApproximateParams, exact: &
 }
 
 fn fill(index: &ApproximateIndex, exact: &Snapshot) -> Result<()> {
-    let mut missing: Vec<(u64, &[f32])> = exact.iter().filter(|(key, _)| !index.contains(*key)).collect();
-    // One after another and in the order of the ids: the graph is the same every time, and no vector is left without a way to
-    // it, as happens when threads add at once (usearch issue 735).
-    missing.sort_unstable_by_key(|(key, _)| *key);
-    index.reserve(index.len() + missing.len() + missing.len() / 4)?;
-    missing.into_iter().try_for_each(|(key, vector)| index.insert(key, vector))
+    let missing: Vec<(u64, &[f32])> = exact.iter().filter(|(key, _)| !index.contains(*key)).collect();
+    index.insert_batch(&missing)
 }
 
 /// The index of the file with the ids that it may hold, if the file is whole and this gallery's.

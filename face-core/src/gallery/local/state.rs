@@ -44,8 +44,7 @@ impl State {
         let exact = ExactIndex::new(about.space.dimension, about.space.metric, params.precision)?;
         #[cfg(feature = "hnsw")]
         let approximate = params
-            .approximate
-            .as_ref()
+            .approximate_for(about.space.metric)
             .map(|params| ApproximateIndex::new(about.space.dimension, about.space.metric, params))
             .transpose()?
             .map(Arc::new);

@@ -88,7 +88,8 @@ impl PostgresGallery {
         })
     }
 
-    /// Names of the galleries in a database, in alphabetical order; the name in the parameters plays no part.
+    /// Names of the galleries in a database, in alphabetical order; none where nobody has made one yet. The name in the parameters
+    /// plays no part.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -98,6 +99,9 @@ impl PostgresGallery {
         let pool = pool(params, config, &Arc::default(), &call)?;
         Worker::new(&call)?.run(&call.clone(), async move {
             let mut client = call.connect(&pool).await?;
+            if schema::version(&call, &client).await? == 0 {
+                return Ok(vec![]);
+            }
             schema::update(&call, &mut client, false).await?;
             schema::names(&call, &client).await
         })
@@ -136,14 +140,6 @@ impl PostgresGallery {
         // Connections have its settings from their beginning.
         self.shared.pool.retain(|_, _| false);
         Ok(())
-    }
-
-    /// Replaces the thresholds that the gallery keeps for its space. They take effect when the gallery is opened again.
-    ///
-    /// # Errors
-    /// [`Error::GalleryReadOnly`](crate::Error::GalleryReadOnly), [`Error::GalleryStore`](crate::Error::GalleryStore).
-    pub fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
-        self.run("change", |call| call, |shared, call| async move { shared.set_thresholds(call, thresholds).await })
     }
 
     /// Runs work on the worker's threads.
@@ -208,6 +204,10 @@ impl Gallery for PostgresGallery {
         check_metadata(&metadata)?;
         let work = |shared: Arc<Shared>, call| async move { shared.set_metadata(call, subject, metadata).await };
         self.run("change", |call| call, work)
+    }
+
+    fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
+        self.run("change", |call| call, |shared, call| async move { shared.set_thresholds(call, thresholds).await })
     }
 
     fn remove_subject(&self, subject: SubjectId) -> Result<()> {

@@ -57,7 +57,7 @@ impl Shared {
             Err(Refusal::Other(error)) => Err(error),
             Err(Refusal::Copy(failure)) => {
                 discard(client);
-                // Somebody who does not hold the gallery's row was faster: a renaming.
+                // A program that does not hold the gallery's row was faster.
                 if failure.code() == Some(&SqlState::UNIQUE_VIOLATION) {
                     let client = call.connect(&self.pool).await?;
                     if let Some(name) = self.taken(&call, &client, &names).await? {
@@ -189,35 +189,47 @@ impl Shared {
     }
 
     pub(super) async fn rename(&self, call: Call, subject: SubjectId, name: String) -> Result<()> {
-        let id = signed(&call, subject)?;
-        let client = call.connect(&self.pool).await?;
         let update = "UPDATE face.subject SET name = $3 WHERE gallery_id = $1 AND id = $2";
-        match call.try_execute(&client, update, &[&self.id, &id, &name]).await {
-            Ok(0) => Err(no_subject(&call, subject)),
-            Ok(_) => Ok(()),
+        match self.change_subject(&call, subject, update, &name).await? {
             Err(failure) if failure.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
                 Err(Error::NameTaken { gallery: call.gallery.to_string(), name })
             }
-            Err(failure) => Err(call.error(&failure)),
+            outcome => outcome.map_err(|failure| call.error(&failure)),
         }
     }
 
     pub(super) async fn set_metadata(&self, call: Call, subject: SubjectId, metadata: Metadata) -> Result<()> {
-        let id = signed(&call, subject)?;
-        let client = call.connect(&self.pool).await?;
         let update = "UPDATE face.subject SET metadata = $3 WHERE gallery_id = $1 AND id = $2";
-        match call.execute(&client, update, &[&self.id, &id, &Json(metadata)]).await? {
-            0 => Err(no_subject(&call, subject)),
-            _ => Ok(()),
+        let outcome = self.change_subject(&call, subject, update, &Json(metadata)).await?;
+        outcome.map_err(|failure| call.error(&failure))
+    }
+
+    /// Changes a subject's record in its turn: no other change of the gallery runs at the same time.
+    async fn change_subject(
+        &self,
+        call: &Call,
+        subject: SubjectId,
+        update: &str,
+        value: &(dyn ToSql + Sync),
+    ) -> Result<std::result::Result<(), Failure>> {
+        let id = signed(call, subject)?;
+        let mut client = call.connect(&self.pool).await?;
+        let transaction = call.begin(&mut client).await?;
+        call.rows(&transaction, LOCK, &[&self.id]).await?;
+        match call.try_execute(&transaction, update, &[&self.id, &id, value]).await {
+            Ok(0) => Err(no_subject(call, subject)),
+            Ok(_) => call.commit(transaction).await.map(Ok),
+            Err(failure) => Ok(Err(failure)),
         }
     }
 
     pub(super) async fn set_thresholds(&self, call: Call, thresholds: Vec<Threshold>) -> Result<()> {
-        let client = call.connect(&self.pool).await?;
+        let mut client = call.connect(&self.pool).await?;
+        let transaction = call.begin(&mut client).await?;
         let update = "UPDATE face.gallery SET space = jsonb_set(space, '{thresholds}', $2) WHERE id = $1";
-        match call.execute(&client, update, &[&self.id, &Json(thresholds)]).await? {
+        match call.execute(&transaction, update, &[&self.id, &Json(thresholds)]).await? {
             0 => Err(gone(&call)),
-            _ => Ok(()),
+            _ => call.commit(transaction).await,
         }
     }
 

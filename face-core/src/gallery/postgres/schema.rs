@@ -48,7 +48,8 @@ pub(super) async fn update(call: &Call, client: &mut Object, create: bool) -> Re
     check_pgvector(call, &*client).await
 }
 
-async fn version(call: &Call, client: &impl GenericClient) -> Result<usize> {
+/// Version of the schema; 0 where there is none.
+pub(super) async fn version(call: &Call, client: &impl GenericClient) -> Result<usize> {
     let exists = "SELECT 1 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                   WHERE n.nspname = 'face' AND c.relname = 'schema_version'";
     if call.rows(client, exists, &[]).await?.is_empty() {
@@ -135,7 +136,7 @@ pub(super) async fn create(
         let expected = format!("from 1 to {MAX_DIMENSION}");
         return Err(invalid("the space's dimension", space.dimension.to_string(), &expected));
     }
-    check_dimension(space, index)?;
+    check_index(space, index)?;
     let transaction = call.begin(client).await?;
     let dimension = i32::try_from(space.dimension).unwrap_or(i32::MAX);
     let insert = "INSERT INTO face.gallery (name, space, dimension) VALUES ($1, $2, $3) \
@@ -182,7 +183,7 @@ pub(super) async fn set_index(
     space: &EmbeddingSpace,
     index: &PostgresIndex,
 ) -> Result<()> {
-    check_dimension(space, index)?;
+    check_index(space, index)?;
     let name = index_name(id);
     let transaction = call.begin(client).await?;
     call.batch(&transaction, "SET LOCAL statement_timeout = 0").await?;
@@ -199,7 +200,10 @@ pub(super) async fn set_index(
     call.commit(transaction).await
 }
 
-fn check_dimension(space: &EmbeddingSpace, index: &PostgresIndex) -> Result<()> {
+fn check_index(space: &EmbeddingSpace, index: &PostgresIndex) -> Result<()> {
+    if let (PostgresIndex::Hnsw(_), Metric::GroupAware(_)) = (index, space.metric) {
+        return Err(invalid("index", "HNSW".into(), "exact: the group-aware similarity has no index"));
+    }
     if matches!(index, PostgresIndex::Hnsw(_)) && space.dimension > MAX_HNSW_DIMENSION {
         let value = format!("HNSW for vectors of {} values", space.dimension);
         return Err(invalid("index", value, &format!("exact: pgvector's HNSW goes to {MAX_HNSW_DIMENSION} values")));
@@ -215,6 +219,8 @@ fn create_index(name: &str, gallery: i64, space: &EmbeddingSpace, params: &HnswP
     let operators = match space.metric {
         Metric::Cosine => "vector_ip_ops",
         Metric::Euclidean => "vector_l2_ops",
+        // Refused before, by `check_index`.
+        Metric::GroupAware(_) => "",
     };
     let HnswParams { m, ef_construction, .. } = params;
     let dimension = space.dimension;

@@ -172,12 +172,13 @@ impl Shared {
 
     /// The nearest templates. An index is used through the very expression that it holds, and through no other.
     fn nearest_sql(&self, plan: &Plan, is_approximate: bool, limit: usize) -> String {
-        let (id, dimension, operator) = (self.id, self.space.dimension, operator(plan.metric));
+        let (id, dimension) = (self.id, self.space.dimension);
         let filter = &plan.params.filter;
         let (distance, source) = if is_approximate {
-            (format!("t.embedding::vector({dimension}) {operator} $1::vector({dimension})"), self.source_sql(filter, 2))
+            let typed = |vector| format!("{vector}::vector({dimension})");
+            (distance_sql(plan.metric, &typed("t.embedding"), &typed("$1")), self.source_sql(filter, 2))
         } else {
-            let distance = format!("t.embedding {operator} $1");
+            let distance = distance_sql(plan.metric, "t.embedding", "$1");
             let source = match plan.params.min_similarity {
                 Some(_) => format!("{} AND {distance} <= $2", self.source_sql(filter, 3)),
                 None => self.source_sql(filter, 2),
@@ -194,15 +195,16 @@ impl Shared {
 
     /// The best templates of the best subjects, and whatever rounding may have put behind them.
     fn grouped_sql(&self, plan: &Plan) -> String {
-        let (id, operator) = (self.id, operator(plan.metric));
+        let id = self.id;
         let (source, condition, count) = match plan.params.min_similarity {
             Some(_) => (self.source_sql(&plan.params.filter, 4), " WHERE distance <= $2", "$3"),
             None => (self.source_sql(&plan.params.filter, 3), "", "$2"),
         };
+        let distance = distance_sql(plan.metric, "t.embedding", "$1");
         let distance = match plan.metric {
             // Unit vectors are a little longer or shorter than 1; similarities end at 1.
-            Metric::Cosine => format!("greatest(t.embedding {operator} $1, -1)"),
-            Metric::Euclidean => format!("t.embedding {operator} $1"),
+            Metric::Cosine => format!("greatest({distance}, -1)"),
+            _ => distance,
         };
         let within = |distance: &str| {
             format!("{distance} + {:e} + {:e} * {distance}", plan.margin.absolute, plan.margin.relative)
@@ -268,7 +270,7 @@ impl Plan {
         });
         let clamped = |row: &Scored| match self.metric {
             Metric::Cosine => row.distance.max(-1.0),
-            Metric::Euclidean => row.distance,
+            _ => row.distance,
         };
         match (last_wanted, scored.last()) {
             (Some(wanted), Some(last)) => {
@@ -303,6 +305,9 @@ struct Margin {
     relative: f64,
 }
 
+/// Distances below this vanish in single precision, where they are squared.
+const TINY: f64 = 1e-19;
+
 impl Margin {
     fn new(metric: Metric, dimension: usize) -> Self {
         let unit = f64::from(f32::EPSILON) / 2.0;
@@ -310,7 +315,14 @@ impl Margin {
         match metric {
             Metric::Cosine => Self { absolute: error, relative: 0.0 },
             // Squares of very small differences vanish.
-            Metric::Euclidean => Self { absolute: 1e-19, relative: error },
+            Metric::Euclidean => Self { absolute: TINY, relative: error },
+            // Of -cos + β D^γ, the first errs as above, and the second, which is at most 1 more than the sum, by γ times
+            // as much as D.
+            Metric::GroupAware(group_aware) => {
+                let error = error * group_aware.gamma().max(1.0);
+                let vanished = group_aware.beta() * TINY.powf(group_aware.gamma());
+                Self { absolute: 2.0 * error + vanished, relative: error }
+            }
         }
     }
 
@@ -320,9 +332,20 @@ impl Margin {
     }
 }
 
-fn operator(metric: Metric) -> &'static str {
+/// The distance of two vectors: the similarity with a minus sign.
+fn distance_sql(metric: Metric, a: &str, b: &str) -> String {
     match metric {
-        Metric::Cosine => "<#>",
-        Metric::Euclidean => "<->",
+        Metric::Cosine => format!("{a} <#> {b}"),
+        Metric::Euclidean => format!("{a} <-> {b}"),
+        Metric::GroupAware(group_aware) => {
+            let (size, beta, gamma) = (group_aware.representation(), group_aware.beta(), group_aware.gamma());
+            let first = |vector: &str| format!("subvector({vector}::vector, 1, {size})");
+            let second = |vector: &str| {
+                format!("subvector({vector}::vector, {}, vector_dims({vector}::vector) - {size})", size + 1)
+            };
+            let (cosine, apart) =
+                (format!("{} <#> {}", first(a), first(b)), format!("{} <-> {}", second(a), second(b)));
+            format!("(({cosine}) + {beta:e} * power({apart}, {gamma:e}))")
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
+use rayon::prelude::*;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::{ApproximateParams, MAX_DIMENSION};
@@ -12,8 +13,9 @@ use crate::stage::Metric;
 /// Vectors with keys, and a graph in which those near a probe are found without looking at all.
 ///
 /// It gives keys alone: their similarities are for [`ExactIndex::rank`](super::ExactIndex::rank) to compute. Vectors are
-/// kept in 16 bits (bfloat16). All threads may search at once, and while one adds. Several may add at once too, but usearch then
-/// leaves some vectors without a way to them (its issue 735): add on one thread where each must be found.
+/// kept in 16 bits (bfloat16). All threads may search at once, and while others add. Where several [`insert`](Self::insert) at
+/// once, usearch leaves a few vectors without a way to them (its issue 735); [`insert_batch`](Self::insert_batch) finds those
+/// and adds them again.
 pub struct ApproximateIndex {
     params: ApproximateParams,
     dimension: usize,
@@ -26,6 +28,12 @@ pub struct ApproximateIndex {
 fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from).max(4)
 }
+
+/// What usearch looks at where nobody asks for more; searches here say themselves how many candidates they want.
+const SMALLEST_EXPANSION: usize = 1;
+
+/// Candidates with which a vector is looked for by itself, to see whether there is a way to it.
+const SELF_EXPANSION: usize = 32;
 
 /// Room for so many vectors is made at first.
 const INITIAL_CAPACITY: usize = 1024;
@@ -49,11 +57,18 @@ impl ApproximateIndex {
             metric: match metric {
                 Metric::Cosine => MetricKind::IP,
                 Metric::Euclidean => MetricKind::L2sq,
+                Metric::GroupAware(_) => {
+                    return Err(Error::InvalidParameter {
+                        parameter: "metric",
+                        value: metric.to_string(),
+                        expected: "cosine or euclidean: the group-aware similarity is searched exactly".into(),
+                    });
+                }
             },
             quantization: ScalarKind::BF16,
             connectivity: params.connectivity,
             expansion_add: params.expansion_add,
-            expansion_search: params.expansion_search,
+            expansion_search: SMALLEST_EXPANSION,
             multi: false,
         };
         let index = Index::new(&options).map_err(failed("build"))?;
@@ -126,6 +141,32 @@ impl ApproximateIndex {
         }
     }
 
+    /// Adds many vectors of finite values, on all threads, and sees to it that there is a way to each.
+    ///
+    /// The graph depends on which thread was first: two that are built of the same vectors may differ in what they miss.
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert); some of the vectors may be there then.
+    pub fn insert_batch(&self, vectors: &[(u64, &[f32])]) -> Result<()> {
+        let wanted = self.len() + vectors.len() + threads();
+        if wanted > self.read().capacity() {
+            self.reserve(wanted + wanted / 4)?;
+        }
+        vectors.par_iter().try_for_each(|(key, vector)| self.insert(*key, vector))?;
+        let is_lost = |(key, vector): &&(u64, &[f32])| -> bool {
+            // Most are found at once; the others deserve a thorough look.
+            [SELF_EXPANSION, self.params.expansion_search.max(4 * SELF_EXPANSION)]
+                .iter()
+                .all(|expansion| self.candidates(vector, *expansion).is_ok_and(|keys| !keys.contains(key)))
+        };
+        let lost: Vec<&(u64, &[f32])> = vectors.par_iter().filter(is_lost).collect();
+        for (key, vector) in lost {
+            self.remove(*key)?;
+            self.insert(*key, vector)?;
+        }
+        Ok(())
+    }
+
     /// Removes the vector of a key, if there is one.
     ///
     /// # Errors
@@ -141,12 +182,19 @@ impl ApproximateIndex {
     /// [`Error::InvalidEmbedding`] for another number of values; [`Error::GalleryStore`].
     pub fn search(&self, probe: &[f32], count: usize) -> Result<Vec<u64>> {
         self.check(probe)?;
+        let mut keys = self.candidates(probe, count.max(self.params.expansion_search))?;
+        keys.truncate(count);
+        Ok(keys)
+    }
+
+    /// The best of a search that goes through so many candidates: all of them.
+    fn candidates(&self, probe: &[f32], expansion: usize) -> Result<Vec<u64>> {
         let index = self.read();
-        let count = count.min(index.size());
-        if count == 0 {
+        let expansion = expansion.min(index.size());
+        if expansion == 0 {
             return Ok(vec![]);
         }
-        Ok(retried(|| index.search(probe, count)).map_err(failed("search"))?.keys)
+        Ok(retried(|| index.search(probe, expansion)).map_err(failed("search"))?.keys)
     }
 
     /// Writes the index to a file.
@@ -163,7 +211,7 @@ impl ApproximateIndex {
         }
         // The file brings its own.
         index.change_expansion_add(self.params.expansion_add);
-        index.change_expansion_search(self.params.expansion_search);
+        index.change_expansion_search(SMALLEST_EXPANSION);
         let capacity = index.size().saturating_add(INITIAL_CAPACITY);
         index.reserve_capacity_and_threads(capacity, threads()).map_err(failed("load"))
     }
@@ -241,6 +289,26 @@ mod tests {
         assert!(index.insert(2000, &vector(0)).is_err());
         assert!(matches!(index.insert(9000, &[1.0]), Err(Error::InvalidEmbedding { .. })));
         assert!(matches!(index.search(&[f32::NAN; 24], 1), Err(Error::InvalidEmbedding { .. })));
+    }
+
+    #[test]
+    fn a_batch_leaves_no_vector_without_a_way_to_it() {
+        let index = ApproximateIndex::new(24, Metric::Cosine, &ApproximateParams::default()).unwrap();
+        let vectors: Vec<Vec<f32>> = (0..20_000).map(vector).collect();
+        let unit = |vector: &Vec<f32>| {
+            let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+            vector.iter().map(|value| value / length).collect::<Vec<f32>>()
+        };
+        let units: Vec<Vec<f32>> = vectors.iter().map(unit).collect();
+        let batch: Vec<(u64, &[f32])> = (0..).zip(units.iter().map(Vec::as_slice)).collect();
+        let (first, second) = batch.split_at(15_000);
+        index.insert_batch(first).unwrap();
+        index.insert_batch(second).unwrap();
+        index.insert_batch(&[]).unwrap();
+        assert_eq!(index.len(), 20_000);
+        let is_lost = |(key, vector): &&(u64, &[f32])| index.search(vector, 1).unwrap() != [*key];
+        assert_eq!(batch.par_iter().filter(is_lost).count(), 0);
+        assert!(index.insert_batch(&batch[..2]).is_err(), "their keys are there already");
     }
 
     #[test]

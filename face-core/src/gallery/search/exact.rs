@@ -40,6 +40,9 @@ pub struct Hit {
 /// The answer is that of a brute-force search in double precision, ties in the order of the groups: a scan in single
 /// precision (or bytes) keeps everything that rounding may have put below the best, and that is compared again.
 ///
+/// The [group-aware](Metric::GroupAware) similarity is no inner product: every row is compared in double precision at once,
+/// whatever the precision asked for.
+///
 /// A scan costs (rows x values) multiplications; memory is 4 bytes a value and about 40 bytes a row, with
 /// [`Precision::Int8`] 5 bytes a value.
 ///
@@ -125,9 +128,9 @@ impl ExactIndex {
                 expected: format!("from 1 to {MAX_DIMENSION}"),
             });
         }
-        let byte_lines = match precision {
-            Precision::F32 => 0,
-            Precision::Int8 => dimension.div_ceil(64),
+        let byte_lines = match (precision, metric) {
+            (Precision::F32, _) | (_, Metric::GroupAware(_)) => 0,
+            (Precision::Int8, _) => dimension.div_ceil(64),
         };
         let rows = Snapshot {
             dimension,
@@ -350,6 +353,12 @@ impl Snapshot {
         if self.count == 0 || query.top_k == 0 {
             return vec![vec![]; probes.len()];
         }
+        if let Metric::GroupAware(_) = self.metric {
+            let pairs = probes.iter().zip(valid);
+            return pairs
+                .map(|(probe, valid)| if *valid { self.search_plainly(probe, query) } else { vec![] })
+                .collect();
+        }
         let scan = Scan::new(self, probes, valid, query);
         let tasks = self.count.div_ceil(TASK);
         let collectors = (0..tasks)
@@ -372,6 +381,18 @@ impl Snapshot {
                 self.compare_again(rows, probes[number], query)
             })
             .collect()
+    }
+
+    /// Every row in double precision, without a scan before: for similarities that are no inner product.
+    fn search_plainly(&self, probe: &[f32], query: &Query<'_>) -> Vec<Hit> {
+        let of_task = |task: usize| {
+            let rows = (task * TASK) as u32..((task + 1) * TASK).min(self.count) as u32;
+            let accepted = rows.filter(|row| query.accept.is_none_or(|accept| accept(self.group(*row))));
+            self.compare_again(accepted.collect(), probe, query)
+        };
+        // Whatever is among the best of all is among the best of its task.
+        let best: Vec<Vec<Hit>> = (0..self.count.div_ceil(TASK)).into_par_iter().map(of_task).collect();
+        best_of_groups(best.concat(), query)
     }
 
     /// The best groups among these rows, in double precision.
@@ -564,6 +585,13 @@ mod tests {
             let similarity = match metric {
                 Metric::Cosine => pairs.map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0),
                 Metric::Euclidean => -pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
+                Metric::GroupAware(group_aware) => {
+                    let pairs: Vec<(f64, f64)> = pairs.collect();
+                    let (first, second) = pairs.split_at(group_aware.representation());
+                    let apart = second.iter().map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+                    let cosine = first.iter().map(|(a, b)| a * b).sum::<f64>().clamp(-1.0, 1.0);
+                    cosine - group_aware.beta() * apart.powf(group_aware.gamma())
+                }
             };
             if query.accept.is_some_and(|accept| !accept(*group))
                 || query.min_similarity.is_some_and(|least| (similarity as f32) < least)
@@ -586,8 +614,9 @@ mod tests {
     #[test]
     fn the_answer_is_that_of_brute_force_in_double_precision() {
         let mut random = Random(7);
-        for metric in [Metric::Cosine, Metric::Euclidean] {
-            for (count, dimension) in [(1, 1), (40, 3), (700, 128), (300, 70), (9000, 20)] {
+        let group_aware = Metric::GroupAware(crate::stage::GroupAware::new(2).unwrap());
+        for metric in [Metric::Cosine, Metric::Euclidean, group_aware] {
+            for (count, dimension) in [(1, 3), (40, 3), (700, 128), (300, 70), (9000, 20)] {
                 let vectors = random.vectors(count, dimension, metric);
                 let mut rows: Vec<(u64, u64, Vec<f32>)> = vec![];
                 for (number, vector) in vectors.iter().enumerate() {
@@ -603,7 +632,7 @@ mod tests {
                 let odd = |group: u64| !group.is_multiple_of(2);
                 let similar = match metric {
                     Metric::Cosine => 0.9,
-                    Metric::Euclidean => -2.0,
+                    Metric::Euclidean | Metric::GroupAware(_) => -2.0,
                 };
                 let queries = [
                     Query { top_k: 1, ..Query::default() },

@@ -1,0 +1,64 @@
+//! Checks of what a loss is given, before any work is done.
+
+use burn::tensor::Tensor;
+
+use crate::error::{Error, Result};
+
+/// A number of classes, values or groups, of which there must be one at least.
+pub(crate) fn check_size(parameter: &'static str, value: usize) -> Result<()> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(Error::InvalidParameter { parameter, value: value.to_string(), expected: "1 or more".into() })
+}
+
+/// A setting that must be finite and lie within bounds.
+pub(crate) fn check_within(parameter: &'static str, value: f64, min: f64, max: f64) -> Result<()> {
+    if value.is_finite() && (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let expected = if max == f64::MAX { format!("{min} or more") } else { format!("from {min} to {max}") };
+    Err(Error::InvalidParameter { parameter, value: value.to_string(), expected })
+}
+
+/// Features `[batch, dimension]` with a label below `classes` for each.
+pub(crate) fn check_batch(features: &Tensor<2>, dimension: usize, labels: &[usize], classes: usize) -> Result<()> {
+    check_labels(features, labels)?;
+    if let Some((index, label)) = labels.iter().enumerate().find(|(_, label)| **label >= classes) {
+        return Err(Error::LabelOutOfRange { label: *label, index, classes });
+    }
+    check_features(features, dimension)
+}
+
+/// One label for each feature, and at least one of both.
+pub(crate) fn check_labels(features: &Tensor<2>, labels: &[usize]) -> Result<()> {
+    let [batch, _] = features.dims();
+    if batch == 0 || batch != labels.len() {
+        let reason =
+            format!("{batch} features with {} labels; expected one label for each, and one at least", labels.len());
+        return Err(Error::InvalidBatch { reason });
+    }
+    Ok(())
+}
+
+/// Finite features of so many values.
+pub(crate) fn check_features(features: &Tensor<2>, dimension: usize) -> Result<()> {
+    let [batch, actual] = features.dims();
+    if batch == 0 || actual != dimension {
+        let reason = format!("features of the shape [{batch}, {actual}]; expected [1 or more, {dimension}]");
+        return Err(Error::InvalidBatch { reason });
+    }
+    check_finite("features", features)
+}
+
+/// Reads one truth value from the device; the tensor itself only to say where it is not finite.
+pub(crate) fn check_finite<const D: usize>(what: &str, tensor: &Tensor<D>) -> Result<()> {
+    let is_finite = tensor.clone().detach().is_finite().all().into_scalar::<bool>();
+    if is_finite {
+        return Ok(());
+    }
+    let values: Vec<f32> = tensor.clone().detach().into_data().iter::<f32>().collect();
+    let found = values.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
+    let (index, value) = found.unwrap_or((0, f32::INFINITY));
+    Err(Error::NonFinite { what: what.to_owned(), index, value })
+}

@@ -1,0 +1,34 @@
+//! What the tests of this room share.
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+
+/// The device of the tests, with gradients.
+pub(crate) fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// Values in double precision, the same ones for the same seed: roughly normal, with a deviation of 1.
+pub(crate) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+    let mut uniform = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let count = shape.iter().product();
+    let values: Vec<f64> = (0..count).map(|_| (0..12).map(|_| uniform()).sum::<f64>() - 6.0).collect();
+    Tensor::from_data(TensorData::new(values, shape), (&device(), DType::F64))
+}
+
+/// The values of a tensor.
+pub(crate) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+/// Checks that values agree within a share of the greatest of them.
+pub(crate) fn assert_near(actual: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(actual.len(), expected.len());
+    let greatest = expected.iter().fold(0.0_f64, |greatest, value| greatest.max(value.abs()));
+    for (index, (a, b)) in actual.iter().zip(expected).enumerate() {
+        assert!((a - b).abs() <= tolerance * greatest, "{a} is not {b} at {index}: {actual:?} and {expected:?}");
+    }
+}
