@@ -38,6 +38,8 @@ const FIRST: RGBColor = RGBColor(120, 160, 220);
 const SECOND: RGBColor = RGBColor(245, 185, 110);
 const MARGIN: RGBColor = RGBColor(225, 225, 225);
 
+/// Loss over a distance.
+type Curve<'a> = &'a dyn Fn(f64) -> Outcome<f64>;
 /// Loss of a photo with one of two labels, at angles to both people.
 type OverAngles<'a> = Box<dyn Fn(f64, f64, usize) -> Outcome<f64> + 'a>;
 
@@ -211,7 +213,7 @@ fn center(area: &Area<'_>, device: &Device) -> Outcome {
     curves(area, "center loss, over the distance", &[(FIRST, &cost)])
 }
 
-fn curves(area: &Area<'_>, title: &str, curves: &[(RGBColor, &dyn Fn(f64) -> Outcome<f64>)]) -> Outcome {
+fn curves(area: &Area<'_>, title: &str, curves: &[(RGBColor, Curve<'_>)]) -> Outcome {
     let mut chart = ChartBuilder::on(area)
         .caption(title, (FONT, 16))
         .margin(8)

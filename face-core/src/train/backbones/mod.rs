@@ -33,7 +33,7 @@ fn check_dropout(share: f64) -> Result<()> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use burn::module::Module;
     use burn::tensor::{Device, Tensor};
