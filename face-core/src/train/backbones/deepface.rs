@@ -7,7 +7,7 @@ use super::network::{Backbone, Builder};
 use crate::error::Result;
 
 /// DeepFace: two convolutions, three locally connected layers, and a matrix product. Its 4,096 features go into a
-/// [`Softmax`](crate::train::Softmax) of as many classes as there are people, 4,030 in the paper.
+/// [`Softmax`](crate::train::losses::Softmax) of as many classes as there are people, 4,030 in the paper.
 ///
 /// The locally connected layers have weights of their own at each place: a frontal face has its eyes and its mouth always in
 /// the same places, where other things are to be seen. They hold more than nine tenths of the weights.
