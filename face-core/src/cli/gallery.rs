@@ -346,7 +346,7 @@ fn import(arguments: &ImportArguments) -> Result<()> {
         eprintln!("note: {} without a template left out", counted(imported.skipped, "subject was", "subjects were"));
     }
     if imported.existing > 0 {
-        eprintln!("note: {} already enrolled left out", counted(imported.existing, "person who is", "people who are"));
+        eprintln!("note: {} left out", counted(imported.existing, "enrolled person was", "enrolled people were"));
     }
     if arguments.one.json {
         return print_json(&ImportJson { gallery: name, created, imported });
@@ -500,7 +500,7 @@ fn thresholds(arguments: &ThresholdsArguments) -> Result<()> {
     check_space(gallery.as_ref(), space)?;
     // Those that the gallery has are never lost to a recogniser without any.
     let Some(strictest) = space.thresholds.iter().map(|threshold| threshold.far).reduce(f64::min) else {
-        return Err(Error::ThresholdUnknown { space: space.model.clone(), far: DEFAULT_FPIR, known: "none".into() });
+        return Err(space.threshold_unknown(DEFAULT_FPIR));
     };
     gallery.set_thresholds(space.thresholds.clone())?;
     if arguments.one.json {

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure_finite};
 
 /// A number of classes, values or groups, of which there must be one at least.
 pub(crate) fn check_size(parameter: &'static str, value: usize) -> Result<()> {
@@ -19,6 +19,14 @@ pub(crate) fn check_within(parameter: &'static str, value: f64, min: f64, max: f
     }
     let expected = if max == f64::MAX { format!("{min} or more") } else { format!("from {min} to {max}") };
     Err(Error::InvalidParameter { parameter, value: value.to_string(), expected })
+}
+
+/// A setting that must be finite and over 0.
+pub(crate) fn check_positive(parameter: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::InvalidParameter { parameter, value: value.to_string(), expected: "finite, over 0".into() })
 }
 
 /// Features `[batch, dimension]` with a label below `classes` for each.
@@ -53,12 +61,9 @@ pub(crate) fn check_features(features: &Tensor<2>, dimension: usize) -> Result<(
 
 /// Reads one truth value from the device; the tensor itself only to say where it is not finite.
 pub(crate) fn check_finite<const D: usize>(what: &str, tensor: &Tensor<D>) -> Result<()> {
-    let is_finite = tensor.clone().detach().is_finite().all().into_scalar::<bool>();
-    if is_finite {
+    if tensor.clone().detach().is_finite().all().into_scalar::<bool>() {
         return Ok(());
     }
     let values: Vec<f32> = tensor.clone().detach().into_data().iter::<f32>().collect();
-    let found = values.iter().copied().enumerate().find(|(_, value)| !value.is_finite());
-    let (index, value) = found.unwrap_or((0, f32::INFINITY));
-    Err(Error::NonFinite { what: what.to_owned(), index, value })
+    ensure_finite(what, &values)
 }

@@ -153,14 +153,18 @@ impl ApproximateIndex {
             self.reserve(wanted + wanted / 4)?;
         }
         vectors.par_iter().try_for_each(|(key, vector)| self.insert(*key, vector))?;
-        let is_lost = |(key, vector): &&(u64, &[f32])| -> bool {
-            // Most are found at once; the others deserve a thorough look.
-            [SELF_EXPANSION, self.params.expansion_search.max(4 * SELF_EXPANSION)]
-                .iter()
-                .all(|expansion| self.candidates(vector, *expansion).is_ok_and(|keys| !keys.contains(key)))
+        // Most are found at once; the others deserve a thorough look.
+        let expansions = [SELF_EXPANSION, self.params.expansion_search.max(4 * SELF_EXPANSION)];
+        let is_found = |(key, vector): &(u64, &[f32])| -> Result<bool> {
+            for expansion in expansions {
+                if self.candidates(vector, expansion)?.contains(key) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
         };
-        let lost: Vec<&(u64, &[f32])> = vectors.par_iter().filter(is_lost).collect();
-        for (key, vector) in lost {
+        let found = vectors.par_iter().map(is_found).collect::<Result<Vec<bool>>>()?;
+        for ((key, vector), _) in vectors.iter().zip(found).filter(|(_, is_found)| !is_found) {
             self.remove(*key)?;
             self.insert(*key, vector)?;
         }

@@ -36,9 +36,7 @@ impl AlexNetConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        super::check_dropout(self.dropout)?;
-        let [height, width] = self.input;
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         network.conv_with_bias(self.width, 11, 4, 2).relu().max_pool(3, 2, 0, false);
         network.conv_with_bias(3 * self.width, 5, 1, 2).relu().max_pool(3, 2, 0, false);
         network.conv_with_bias(6 * self.width, 3, 1, 1).relu();
@@ -79,9 +77,7 @@ impl Vgg16Config {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        super::check_dropout(self.dropout)?;
-        let [height, width] = self.input;
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         for (factor, convolutions) in [(1, 2), (2, 2), (4, 3), (8, 3), (8, 3)] {
             for _ in 0..convolutions {
                 network.conv_with_bias(factor * self.width, 3, 1, 1).relu();

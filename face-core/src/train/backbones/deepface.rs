@@ -36,9 +36,7 @@ impl DeepFaceConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        super::check_dropout(self.dropout)?;
-        let [height, width] = self.input;
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         network.conv_with_bias(2 * self.width, 11, 1, 0).relu().max_pool(3, 2, 0, true);
         network.conv_with_bias(self.width, 9, 1, 0).relu();
         network.local(self.width, 9, 1).relu();

@@ -61,9 +61,7 @@ impl IResNetConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        super::check_dropout(self.dropout)?;
-        let [height, width] = self.input;
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         network.conv(self.width, 3, 1, 1).batch_norm().prelu();
         for (stage, blocks) in self.depth.blocks().into_iter().enumerate() {
             let channels = self.width << stage;
@@ -82,10 +80,7 @@ impl IResNetConfig {
                 );
             }
         }
-        network.batch_norm();
-        if self.dropout > 0.0 {
-            network.dropout(self.dropout);
-        }
+        network.batch_norm().dropout(self.dropout);
         network.flatten().linear(self.dimension, true).batch_norm().finish()
     }
 }

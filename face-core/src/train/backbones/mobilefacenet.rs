@@ -33,9 +33,8 @@ impl MobileFaceNetConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        let [height, width] = self.input;
         let scaled = |channels: usize| channels * self.width / 64;
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         network.conv(self.width, 3, 2, 1).batch_norm().prelu();
         network.depthwise(3, 1, 1).batch_norm().prelu();
         for (expansion, channels, repetitions, first_stride) in BOTTLENECKS {

@@ -11,8 +11,6 @@ mod mobilefacenet;
 mod network;
 mod resnet;
 
-use crate::error::{Error, Result};
-
 pub use classic::{AlexNetConfig, Vgg16Config};
 pub use deepface::DeepFaceConfig;
 pub use deepid::DeepIdConfig;
@@ -21,17 +19,6 @@ pub use mobilefacenet::MobileFaceNetConfig;
 pub use network::{Backbone, Concatenation, Flatten, Layer, LocallyConnected, MeanPool, Relu, Residual};
 pub use resnet::{ResNetConfig, ResNetDepth};
 
-fn check_dropout(share: f64) -> Result<()> {
-    if (0.0..1.0).contains(&share) {
-        return Ok(());
-    }
-    Err(Error::InvalidParameter {
-        parameter: "dropout",
-        value: share.to_string(),
-        expected: "from 0 to below 1".into(),
-    })
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
@@ -39,6 +26,7 @@ mod tests {
     use burn::tensor::{Device, Tensor};
 
     use super::*;
+    use crate::error::{Error, Result};
     use crate::train::testing::{device, random, values};
 
     fn assert_size(name: &str, backbone: &Backbone, parameters: f64, multiply_adds: f64) {

@@ -100,7 +100,6 @@ pub struct LocallyConnected {
     pub weight: Param<Tensor<3>>,
     /// `[places, channels_out]`.
     pub bias: Param<Tensor<2>>,
-    channels_in: usize,
     kernel: usize,
     stride: usize,
     places: [usize; 2],
@@ -204,7 +203,12 @@ impl<'a> Builder<'a> {
         Self { device, input, shape: input, layers: vec![], multiply_adds: 0, error }
     }
 
-    /// The shape of what the layers so far give.
+    /// Pictures of red, green and blue with so many rows and columns.
+    pub(super) fn of_colour([height, width]: [usize; 2], device: &'a Device) -> Self {
+        Self::new([3, height, width], device)
+    }
+
+    /// The channels of what the layers so far give.
     pub(super) fn channels(&self) -> usize {
         self.shape[0]
     }
@@ -272,7 +276,6 @@ impl<'a> Builder<'a> {
         let layer = LocallyConnected {
             weight,
             bias: Initializer::Zeros.init([places, channels], self.device),
-            channels_in: self.channels(),
             kernel,
             stride,
             places: [height, width],
@@ -293,7 +296,15 @@ impl<'a> Builder<'a> {
         self.same(|channels, device| Layer::PRelu(PReluConfig::new().with_num_parameters(channels).init(device)))
     }
 
+    /// Nothing for a share of 0.
     pub(super) fn dropout(&mut self, share: f64) -> &mut Self {
+        if !(0.0..1.0).contains(&share) {
+            let (value, expected) = (share.to_string(), "from 0 to below 1".to_owned());
+            self.error.get_or_insert(Error::InvalidParameter { parameter: "dropout", value, expected });
+        }
+        if share == 0.0 {
+            return self;
+        }
         self.same(|_, _| Layer::Dropout(DropoutConfig::new(share).init()))
     }
 

@@ -42,12 +42,11 @@ impl ResNetConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for sizes that are zero or too small for the layers.
     pub fn init(&self, device: &Device) -> Result<Backbone> {
-        let [height, width] = self.input;
         let (blocks, expansion) = match self.depth {
             ResNetDepth::R18 => ([2, 2, 2, 2], 1),
             ResNetDepth::R50 => ([3, 4, 6, 3], 4),
         };
-        let mut network = Builder::new([3, height, width], device);
+        let mut network = Builder::of_colour(self.input, device);
         network.conv(self.width, 7, 2, 3).batch_norm().relu().max_pool(3, 2, 1, false);
         for (stage, blocks) in blocks.into_iter().enumerate() {
             let channels = self.width << stage;

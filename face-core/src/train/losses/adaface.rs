@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::{ClassWeights, lengths};
 use crate::error::{Error, Result};
-use crate::train::batch::check_within;
+use crate::train::batch::{check_positive, check_within};
 
 /// Angles are kept this far from 0 and π.
 const ANGLE_BORDER: f64 = 1e-3;
@@ -72,7 +72,7 @@ impl AdaFaceConfig {
     /// [`Error::InvalidParameter`].
     pub fn init(&self, device: &Device) -> Result<AdaFace> {
         let Self { scale, margin, concentration, momentum, .. } = *self;
-        check_within("scale", scale, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("scale", scale)?;
         check_within("margin", margin, 0.0, 1.0)?;
         check_within("concentration", concentration, 0.0, f64::MAX)?;
         check_within("momentum", momentum, 0.0, 1.0)?;

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::ClassWeights;
 use crate::error::Result;
-use crate::train::batch::check_within;
+use crate::train::batch::{check_positive, check_within};
 
 /// Settings of [`AdaMSoftmax`]. The defaults are those of FaceX-Zoo's `AdaM_Softmax`.
 #[derive(Config, Debug)]
@@ -68,7 +68,7 @@ impl AdaMSoftmaxConfig {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter).
     pub fn init(&self, device: &Device) -> Result<AdaMSoftmax> {
         let Self { scale, lambda, initial_min, initial_max, min, max, .. } = *self;
-        check_within("scale", scale, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("scale", scale)?;
         check_within("lambda", lambda, 0.0, f64::MAX)?;
         check_within("max", max, 0.0, 2.0)?;
         check_within("min", min, 0.0, max)?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::angle::{Angles, ClassWeights};
 use crate::error::Result;
-use crate::train::batch::check_within;
+use crate::train::batch::{check_positive, check_within};
 
 /// What becomes of angles so large that θ + m passes π, where cos(θ + m) would rise again and reward a larger angle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ impl ArcFaceConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter).
     pub fn init(&self, device: &Device) -> Result<ArcFace> {
-        check_within("scale", self.scale, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("scale", self.scale)?;
         check_within("margin", self.margin, 0.0, std::f64::consts::FRAC_PI_2)?;
         let classes = ClassWeights::new(self.classes, self.dimension, device)?;
         Ok(ArcFace { classes, scale: self.scale, margin: self.margin, boundary: self.boundary })

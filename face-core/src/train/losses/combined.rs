@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::ClassWeights;
 use crate::error::Result;
-use crate::train::batch::check_within;
+use crate::train::batch::{check_positive, check_within};
 
 /// Settings of [`CombinedMargin`].
 #[derive(Config, Debug)]
@@ -55,7 +55,7 @@ impl CombinedMarginConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter).
     pub fn init(&self, device: &Device) -> Result<CombinedMargin> {
-        check_within("scale", self.scale, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("scale", self.scale)?;
         check_within("multiplicative", self.multiplicative, 1.0, 4.0)?;
         check_within("angular", self.angular, 0.0, std::f64::consts::FRAC_PI_2)?;
         check_within("cosine", self.cosine, 0.0, 2.0)?;

@@ -5,7 +5,7 @@ use burn::tensor::{Bool, Tensor, TensorData};
 
 use super::distance::{Distance, check_pairs, distances, pair_distances};
 use crate::error::{Error, Result};
-use crate::train::batch::{check_features, check_labels, check_within};
+use crate::train::batch::{check_features, check_labels, check_positive};
 
 /// Settings of [`Contrastive`].
 #[derive(Config, Debug)]
@@ -41,7 +41,7 @@ impl ContrastiveConfig {
     /// # Errors
     /// [`Error::InvalidParameter`] for a margin that is not positive.
     pub fn init(&self) -> Result<Contrastive> {
-        check_within("margin", self.margin, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("margin", self.margin)?;
         Ok(Contrastive { config: self.clone() })
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::ClassWeights;
 use crate::error::Result;
-use crate::train::batch::check_within;
+use crate::train::batch::{check_positive, check_within};
 
 /// Settings of [`CosFace`].
 #[derive(Config, Debug)]
@@ -47,7 +47,7 @@ impl CosFaceConfig {
     /// # Errors
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter).
     pub fn init(&self, device: &Device) -> Result<CosFace> {
-        check_within("scale", self.scale, f64::MIN_POSITIVE, f64::MAX)?;
+        check_positive("scale", self.scale)?;
         check_within("margin", self.margin, 0.0, 2.0)?;
         let classes = ClassWeights::new(self.classes, self.dimension, device)?;
         Ok(CosFace { classes, scale: self.scale, margin: self.margin })

@@ -106,7 +106,9 @@ mod tests {
             let many = Tensor::<2>::zeros([20_000, 1], &device()).expand([20_000, 4]);
             assert!(matches!(loss(many, &vec![0; 20_000]), Err(Error::InvalidBatch { .. })), "{name}");
         }
-        assert!(matches!(over_classes()[6].1(features(1, 4), &[0]), Err(Error::InvalidBatch { .. })));
+        // One length has no deviation.
+        let adaface = AdaFaceConfig::new(3, 4).init(&device()).unwrap();
+        assert!(matches!(adaface.forward(features(1, 4), &[0]), Err(Error::InvalidBatch { .. })));
     }
 
     #[test]

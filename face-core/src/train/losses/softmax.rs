@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::{ClassWeights, cross_entropy, index_tensor, unit};
 use crate::error::Result;
-use crate::train::batch::check_within;
+use crate::train::batch::check_positive;
 
 /// Settings of [`Softmax`].
 #[derive(Config, Debug)]
@@ -51,7 +51,7 @@ impl SoftmaxConfig {
     /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for no class, no value, or a scale that is not positive.
     pub fn init(&self, device: &Device) -> Result<Softmax> {
         if let Some(scale) = self.scale {
-            check_within("scale", scale, f64::MIN_POSITIVE, f64::MAX)?;
+            check_positive("scale", scale)?;
         }
         Ok(Softmax {
             classes: ClassWeights::new(self.classes, self.dimension, device)?,
