@@ -17,6 +17,12 @@ use face_core::{CropSpec, FacePipeline, Image, Landmarks, Normalizer, Point};
 
 /// Rows and columns of a crop: DeepID's input.
 pub(super) const SIZE: [usize; 2] = [39, 31];
+/// How many people are learnt,
+pub(super) const PEOPLE: usize = 20;
+/// from how many photos each,
+pub(super) const PHOTOS: usize = 10;
+/// how many times.
+pub(super) const PASSES: usize = 60;
 const DIMENSION: usize = 32;
 const GROUPS: usize = 8;
 const BATCH: usize = 64;
@@ -108,7 +114,6 @@ struct Learner {
 pub(super) fn entropies(
     crops: &Crops,
     labelling: Labelling,
-    passes: usize,
     progress: &mut dyn FnMut(),
 ) -> face_core::Result<Vec<f64>> {
     let device = Device::flex().autodiff();
@@ -128,7 +133,7 @@ pub(super) fn entropies(
     let mut order: Vec<usize> = (0..crops.labels.len()).collect();
     let mut state = 1_u64;
     let mut entropies = vec![];
-    for _ in 0..passes {
+    for _ in 0..PASSES {
         // Fisher and Yates.
         for last in (1..order.len()).rev() {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -155,5 +160,5 @@ pub(super) fn entropies(
 fn evenness(counts: &[usize]) -> f64 {
     let total: usize = counts.iter().sum();
     let shares = counts.iter().filter(|count| **count > 0).map(|count| *count as f64 / total as f64);
-    -shares.map(|share| share * share.ln()).sum::<f64>() / (counts.len() as f64).ln()
+    0.0 - shares.map(|share| share * share.ln()).sum::<f64>() / (counts.len() as f64).ln()
 }

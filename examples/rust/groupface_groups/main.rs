@@ -17,11 +17,8 @@ use plotters::style::{FontStyle, register_font};
 
 mod experiment;
 
-use experiment::{Crops, entropies};
+use experiment::{Crops, PASSES, PEOPLE, PHOTOS, entropies};
 
-const PEOPLE: usize = 20;
-const PHOTOS: usize = 10;
-const PASSES: usize = 60;
 const SIZE: (u32, u32) = (700, 420);
 const FONT: &str = "sans-serif";
 
@@ -34,8 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let crops = Crops::from_folder(&images, &FacePipeline::open_default()?, PEOPLE, PHOTOS)?;
     let bar = indicatif::ProgressBar::new(2 * PASSES as u64);
     let mut progress = || bar.inc(1);
-    let distributed = entropies(&crops, Labelling::SelfDistributed, PASSES, &mut progress)?;
-    let naive = entropies(&crops, Labelling::Naive, PASSES, &mut progress)?;
+    let distributed = entropies(&crops, Labelling::SelfDistributed, &mut progress)?;
+    let naive = entropies(&crops, Labelling::Naive, &mut progress)?;
     bar.finish_and_clear();
 
     register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the font is damaged")?;

@@ -5,7 +5,9 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::Tensor;
 use face_core::train::backbones::{Backbone, DeepIdConfig};
 use face_core::train::burn;
-use face_core::train::groupface::{GroupFaceHead, GroupFaceHeadConfig, GroupFaceLoss, GroupFaceLossConfig, Stage};
+use face_core::train::groupface::{
+    GroupFaceHead, GroupFaceHeadConfig, GroupFaceLoss, GroupFaceLossConfig, Labelling, Stage,
+};
 use face_core::train::losses::{
     AdaFace, AdaFaceConfig, AdaMSoftmax, AdaMSoftmaxConfig, Annealing, ArcFace, ArcFaceConfig, CenterLoss,
     CenterLossConfig, CombinedMargin, CombinedMarginConfig, ContrastiveConfig, CosFace, CosFaceConfig, Distance,
@@ -15,12 +17,11 @@ use face_core::train::losses::{
 use super::common;
 use super::losses::{device, random_numbers, values};
 
-/// The crops are those of the example.
-#[allow(dead_code)]
+/// What the example draws is tested here.
 #[path = "../../../examples/rust/groupface_groups/experiment.rs"]
 mod experiment;
 
-use experiment::Crops;
+use experiment::{Crops, PASSES, entropies};
 
 const PEOPLE: usize = 8;
 const PHOTOS: usize = 4;
@@ -254,4 +255,21 @@ fn a_tiny_network_fits_real_crops_with_each_loss() {
     let loss = GroupFaceLossConfig::new(PEOPLE).with_dimension(DIMENSION).with_groups(4);
     fit!("GroupFace", GroupFaceLearner { head: head.init(&device), loss: loss.init(&device) });
     assert_eq!(taken.len(), 14, "{taken:?}");
+}
+
+/// Self-distributed labels keep all groups in use, where naive ones end in few of them.
+#[test]
+fn groups_stay_in_use_while_naive_labels_collapse() {
+    let test = "groups_stay_in_use_while_naive_labels_collapse";
+    let Some(pipeline) = common::pipeline(test) else { return };
+    let Some(images) = common::face_data(test, "lfw/images") else { return };
+    let crops = Crops::from_folder(&images, pipeline, experiment::PEOPLE, experiment::PHOTOS).unwrap();
+    let _numbers = random_numbers();
+    let at_the_end = |labelling| {
+        let entropies = entropies(&crops, labelling, &mut || {}).unwrap();
+        entropies[PASSES / 2..].iter().sum::<f64>() / (PASSES - PASSES / 2) as f64
+    };
+    let (distributed, naive) = (at_the_end(Labelling::SelfDistributed), at_the_end(Labelling::Naive));
+    assert!(distributed > 0.8, "{distributed}");
+    assert!(naive < 0.4, "{naive}");
 }
