@@ -25,6 +25,32 @@ pub(crate) fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// A new file with the owner, the group and the permissions of another one, and until it has them open to nobody else.
+pub(crate) fn create_like(path: &Path, model: &Path) -> Result<std::fs::File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path).map_err(Error::io("create", path))?;
+    let take_after = || -> std::io::Result<()> {
+        let metadata = std::fs::metadata(model)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            let own = file.metadata()?;
+            if (own.uid(), own.gid()) != (metadata.uid(), metadata.gid()) {
+                std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
+            }
+        }
+        file.set_permissions(metadata.permissions())
+    };
+    if let Err(error) = take_after() {
+        let _ = std::fs::remove_file(path);
+        return Err(Error::io("give the owner and permissions of the gallery to", path)(error));
+    }
+    Ok(file)
+}
+
 /// A file that is removed again unless it is given its name.
 pub(crate) fn temporary_file_in(folder: &Path) -> Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &EnrollArguments) -> Result<u8> {
 
 fn enroll(arguments: &EnrollArguments) -> Result<u8> {
     let metadata = arguments.metadata.as_deref().map(|text| parse_metadata("--metadata", text)).transpose()?;
-    // What is wrong with the gallery is found out before the photos are worked on.
+    // What is wrong with the gallery is found out before the photos are worked on; meanwhile it is not held.
     let existing = arguments.gallery.open_existing()?;
     if let (None, GalleryPlace::File(path)) = (&existing, arguments.gallery.place()) {
         check_folder(path)?;
@@ -79,6 +79,8 @@ fn enroll(arguments: &EnrollArguments) -> Result<u8> {
     if let Some(gallery) = &existing {
         check_space(gallery.as_ref(), &space)?;
     }
+    let name_of_gallery = existing.as_ref().map_or_else(String::new, |gallery| gallery.name());
+    drop(existing);
     let results = photos::map(&arguments.images, "Embedding", |_, path, photo| {
         let (face, note) = photos::largest_face(&pipeline, path, photo)?;
         let image = path.display().to_string();
@@ -102,9 +104,8 @@ fn enroll(arguments: &EnrollArguments) -> Result<u8> {
     if faces.is_empty() {
         // Neither a gallery nor a subject without a template is left behind.
         if arguments.json {
-            let gallery = existing.map_or_else(String::new, |gallery| gallery.name());
             print_json(&EnrollJson {
-                gallery,
+                gallery: name_of_gallery,
                 created: false,
                 subject: None,
                 name,
@@ -115,6 +116,10 @@ fn enroll(arguments: &EnrollArguments) -> Result<u8> {
         }
         eprintln!("error: nobody was enrolled: none of the photos could be used");
         return Ok(FAILURE);
+    }
+    let existing = arguments.gallery.open_existing()?;
+    if let Some(gallery) = &existing {
+        check_space(gallery.as_ref(), &space)?;
     }
     let created = existing.is_none();
     let gallery = existing.map_or_else(|| arguments.gallery.create(space), Ok)?;

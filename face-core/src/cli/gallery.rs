@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Write as _};
+use std::io::{BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use super::options::{
 };
 use super::output::{check_folder, counted, counting_bar, items_bar, json_errors, megabytes, print_json, say};
 use crate::error::{Error, Result};
-use crate::files::{folder_of, temporary_file_in};
 use crate::gallery::{
     self, DEFAULT_FPIR, Decision, Existing, Gallery, GalleryCount, ImportReport, LocalGallery, MemoryUse, Page,
     Subject, SubjectId, TemplateId,
@@ -280,13 +279,9 @@ fn export(arguments: &ExportArguments) -> Result<()> {
             outcome => outcome.map(drop),
         };
     }
-    // The file appears whole or not at all.
-    let mut file = temporary_file_in(folder_of(path))?;
-    let count = gallery::export(gallery.as_ref(), &mut BufWriter::new(file.as_file_mut()), &mut progress);
+    let count = gallery::export_file(gallery.as_ref(), path, &mut progress);
     bar.finish_and_clear();
     let count = count?;
-    file.flush().and_then(|()| file.as_file().sync_all()).map_err(Error::io("write", path))?;
-    file.persist(path).map_err(|error| Error::io("rename to", path)(error.error))?;
     say!(
         "exported {}, {} to {}",
         counted(count.subjects, "subject", "subjects"),

@@ -287,12 +287,12 @@ fn copy_photos(groups: &[Group<'_>], out: &Path) -> Result<()> {
         make(&folder)?;
         let mut photos: Vec<&Path> = group.iter().map(|face| face.photo).collect();
         photos.dedup();
-        for (index, photo) in photos.into_iter().enumerate() {
-            let mut target = folder.join(photo.file_name().unwrap_or_default());
-            if target.exists() {
-                // Another folder has a photo of that name.
-                target = photos::numbered(&target, index, usize::MAX);
-            }
+        for photo in photos {
+            let name = folder.join(photo.file_name().unwrap_or_default());
+            // Another folder may have a photo of that name.
+            let names =
+                std::iter::once(name.clone()).chain((1..).map(|index| photos::numbered(&name, index, usize::MAX)));
+            let Some(target) = names.into_iter().find(|name| !name.exists()) else { continue };
             std::fs::copy(photo, &target).map_err(Error::io("copy a photo to", &target))?;
         }
     }

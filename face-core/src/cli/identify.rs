@@ -48,9 +48,8 @@ pub(super) struct IdentifyArguments {
     /// Look only among people whose metadata contains this JSON object
     #[arg(long = "where", value_name = "JSON")]
     metadata: Option<String>,
-    /// Compare with every template [default]
+    /// Compare with every template, also where there is an approximate index
     #[arg(long)]
-    #[allow(dead_code)] // It is the default; clap sees that it is not given with --approximate.
     exact: bool,
     /// Search through the approximate index (`face gallery index`)
     #[arg(long, conflicts_with = "exact")]

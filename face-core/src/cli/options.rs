@@ -156,9 +156,9 @@ pub(super) struct GalleryOptions {
 #[cfg(feature = "postgres")]
 #[derive(Debug, Args)]
 struct ServerOptions {
-    /// On a server: name of the gallery in the database
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    gallery_name: String,
+    /// On a server: name of the gallery in the database [default: default]
+    #[arg(long, value_name = "NAME")]
+    gallery_name: Option<String>,
     /// On a server: certificates of the authorities that are trusted [default: the system's]. The connection is encrypted,
     /// unless the address ends in ?sslmode=disable
     #[arg(long, value_name = "FILE.pem")]
@@ -194,7 +194,10 @@ impl GalleryOptions {
     /// Opens a gallery that is there.
     pub(super) fn open(&self, access: Access) -> Result<Box<dyn Gallery>> {
         match self.place() {
-            GalleryPlace::File(path) => Ok(Box::new(open_local(path, access)?)),
+            GalleryPlace::File(path) => {
+                self.check_options_of_a_file()?;
+                Ok(Box::new(open_local(path, access)?))
+            }
             GalleryPlace::Server(url) => self.open_server(url, access),
         }
     }
@@ -203,7 +206,9 @@ impl GalleryOptions {
     pub(super) fn open_existing(&self) -> Result<Option<Box<dyn Gallery>>> {
         match self.place() {
             // A link to nothing is there too, and its error says more than that a file cannot be made.
-            GalleryPlace::File(path) if path.symlink_metadata().is_err() => Ok(None),
+            GalleryPlace::File(path) if path.symlink_metadata().is_err() => {
+                self.check_options_of_a_file().map(|()| None)
+            }
             GalleryPlace::File(_) => self.open(Access::Write).map(Some),
             GalleryPlace::Server(url) => self.find_on_server(url),
         }
@@ -243,10 +248,32 @@ pub(super) fn index_path(gallery: &Path) -> PathBuf {
 
 #[cfg(feature = "postgres")]
 impl GalleryOptions {
-    fn server_params(&self, url: &str, access: Access) -> PostgresParams {
+    /// What is said of a server means nothing for a file.
+    fn check_options_of_a_file(&self) -> Result<()> {
+        let ServerOptions { gallery_name, root_certificate } = &self.server;
+        let refused = |parameter| {
+            let expected = "left out: it is for galleries on a server, and this one is a file".into();
+            Err(Error::InvalidParameter { parameter, value: "given".into(), expected })
+        };
+        match (gallery_name, root_certificate) {
+            (Some(_), _) => refused("--gallery-name"),
+            (None, Some(_)) => refused("--root-certificate"),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn server_params(&self, url: &str, access: Access) -> Result<PostgresParams> {
         let query = url.split_once('?').map_or("", |(_, query)| query);
+        let is_plain = query.split('&').any(|option| option == "sslmode=disable");
         let tls = match &self.server.root_certificate {
-            _ if query.split('&').any(|option| option == "sslmode=disable") => PostgresTls::Disable,
+            Some(_) if is_plain => {
+                return Err(Error::InvalidParameter {
+                    parameter: "--root-certificate",
+                    value: "given".into(),
+                    expected: "left out: the address ends in sslmode=disable, and there is no certificate".into(),
+                });
+            }
+            None if is_plain => PostgresTls::Disable,
             Some(path) => PostgresTls::RootCertificate(path.clone()),
             None => PostgresTls::Require,
         };
@@ -254,27 +281,29 @@ impl GalleryOptions {
             Access::Search | Access::BuildIndex => PostgresIndex::Hnsw(HnswParams::default()),
             Access::Read | Access::Write => PostgresIndex::default(),
         };
-        PostgresParams { gallery: self.server.gallery_name.clone(), tls, index, ..PostgresParams::new(url) }
+        let params = PostgresParams::new(url);
+        let gallery = self.server.gallery_name.clone().unwrap_or(params.gallery.clone());
+        Ok(PostgresParams { gallery, tls, index, ..params })
     }
 
     fn open_server(&self, url: &str, access: Access) -> Result<Box<dyn Gallery>> {
-        Ok(Box::new(PostgresGallery::open(&self.server_params(url, access))?))
+        Ok(Box::new(PostgresGallery::open(&self.server_params(url, access)?)?))
     }
 
     fn find_on_server(&self, url: &str) -> Result<Option<Box<dyn Gallery>>> {
-        let params = self.server_params(url, Access::Write);
+        let params = self.server_params(url, Access::Write)?;
         let names = PostgresGallery::names(&params)?;
         names.contains(&params.gallery).then(|| self.open_server(url, Access::Write)).transpose()
     }
 
     fn create_on_server(&self, url: &str, space: Arc<EmbeddingSpace>) -> Result<Box<dyn Gallery>> {
-        Ok(Box::new(PostgresGallery::create(&self.server_params(url, Access::Write), space)?))
+        Ok(Box::new(PostgresGallery::create(&self.server_params(url, Access::Write)?, space)?))
     }
 
     /// Builds the index of a gallery on a server.
     pub(super) fn index_on_server(&self, url: &str) -> Result<Box<dyn Gallery>> {
-        let gallery = PostgresGallery::open(&self.server_params(url, Access::Write))?;
-        gallery.set_index(&self.server_params(url, Access::BuildIndex).index)?;
+        let gallery = PostgresGallery::open(&self.server_params(url, Access::Write)?)?;
+        gallery.set_index(&self.server_params(url, Access::BuildIndex)?.index)?;
         Ok(Box::new(gallery))
     }
 }
@@ -282,6 +311,10 @@ impl GalleryOptions {
 #[cfg(not(feature = "postgres"))]
 #[allow(clippy::unused_self)] // As with the feature.
 impl GalleryOptions {
+    fn check_options_of_a_file(&self) -> Result<()> {
+        Ok(())
+    }
+
     fn open_server(&self, _: &str, _: Access) -> Result<Box<dyn Gallery>> {
         Err(Error::InvalidParameter {
             parameter: "GALLERY",

@@ -7,7 +7,7 @@
 //! `quality`, `source` and `enrolled_at` may be left out. Values of an embedding are written with as many digits as give back the
 //! same single precision number.
 
-use std::io::{BufRead, Read as _, Write};
+use std::io::{BufRead, BufWriter, Read as _, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::records::{GalleryCount, Metadata, NewSubject, NewTemplate, Page};
 use super::{Gallery, check_space, check_subjects};
 use crate::error::{Error, Result};
+use crate::files::{TEMPORARY_PREFIX, folder_of};
 use crate::stage::{Embedding, EmbeddingSpace};
 
 const FORMAT: &str = "face-gallery";
@@ -119,6 +120,29 @@ pub fn export(gallery: &dyn Gallery, writer: &mut dyn Write, progress: &mut dyn 
         }
     }
     writer.flush().map_err(Error::io("write", "the export"))?;
+    Ok(count)
+}
+
+/// [`export`] into a file, which appears whole or not at all. It is readable by its owner alone, as a gallery is. An export that is
+/// there is replaced, and a gallery is not.
+///
+/// # Errors
+/// [`Error::InvalidParameter`] when the file is a gallery; [`Error::Io`]; as [`export`].
+pub fn export_file(gallery: &dyn Gallery, path: &Path, progress: &mut dyn FnMut(u64)) -> Result<GalleryCount> {
+    if super::local::is_gallery(path) {
+        return Err(Error::InvalidParameter {
+            parameter: "the file of the export",
+            value: path.display().to_string(),
+            expected: "another one: this is a gallery, and an export is text".into(),
+        });
+    }
+    let folder = folder_of(path);
+    // Readable by its owner alone, as temporary files are: faces are personal data.
+    let file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(folder);
+    let mut file = file.map_err(Error::io("create a file in", folder))?;
+    let count = export(gallery, &mut BufWriter::new(file.as_file_mut()), progress)?;
+    file.as_file().sync_all().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|error| Error::io("rename to", path)(error.error))?;
     Ok(count)
 }
 

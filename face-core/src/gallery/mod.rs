@@ -46,15 +46,15 @@ use crate::image::ImageView;
 use crate::pipeline::FacePipeline;
 use crate::stage::{Aligner, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer, Threshold};
 
-pub use exchange::{Existing, ImportReport, export, import, read_space};
+pub use exchange::{Existing, ImportReport, export, export_file, import, read_space};
 pub use grouping::{Duplicate, cluster, find_duplicates};
 pub use identification::{Candidate, DEFAULT_FPIR, Decision, Identification, IdentifyParams, SearchMode, SearchParams};
 pub use local::{ApproximateParams, LocalGallery, LocalGalleryParams, MemoryUse, Precision};
 #[cfg(feature = "postgres")]
 pub use postgres::{HnswParams, PostgresGallery, PostgresIndex, PostgresParams, PostgresTls};
 pub use records::{
-    GalleryCount, MAX_METADATA_BYTES, MAX_NAME_CHARS, MAX_SOURCE_CHARS, Metadata, NewSubject, NewTemplate, Page,
-    Subject, SubjectFilter, SubjectId, Template, TemplateId,
+    GalleryCount, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_NAME_CHARS, MAX_SOURCE_CHARS, Metadata, NewSubject,
+    NewTemplate, Page, Subject, SubjectFilter, SubjectId, Template, TemplateId,
 };
 
 /// Enrolled people: enrol, identify, list, remove.
@@ -99,6 +99,7 @@ pub trait Gallery: Send + Sync {
     /// effect when the gallery is opened again.
     ///
     /// # Errors
+    /// [`Error::InvalidParameter`] for similarities that are not finite, or rates that are none;
     /// [`Error::GalleryReadOnly`], [`Error::GalleryStore`].
     fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()>;
 

@@ -192,6 +192,8 @@ pub const MAX_NAME_CHARS: usize = 500;
 pub const MAX_SOURCE_CHARS: usize = 4000;
 /// Longest metadata, in bytes of JSON text.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
+/// Most objects and arrays within one another in metadata, the outermost object among them: half of what readers of JSON take.
+pub const MAX_METADATA_DEPTH: usize = 64;
 
 pub(super) fn in_range(parameter: &'static str, value: usize, max: usize) -> Result<()> {
     if (1..=max).contains(&value) {
@@ -216,6 +218,13 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<()> {
     let wrong = |value: String, expected: String| {
         Err(Error::InvalidParameter { parameter: "the subject's metadata", value, expected })
     };
+    // Checked first: writing and dropping go as deep as the value does.
+    if metadata.values().any(|value| is_deeper_than(value, MAX_METADATA_DEPTH - 1)) {
+        return wrong(
+            "nested deeply".into(),
+            format!("at most {MAX_METADATA_DEPTH} objects and arrays within one another"),
+        );
+    }
     let text = serde_json::to_string(metadata).unwrap_or_default();
     if text.len() > MAX_METADATA_BYTES {
         return wrong(format!("{} bytes long", text.len()), format!("at most {MAX_METADATA_BYTES} bytes of JSON"));
@@ -225,6 +234,15 @@ pub(super) fn check_metadata(metadata: &Metadata) -> Result<()> {
         return wrong("text with a NUL character".into(), "without NUL characters".into());
     }
     Ok(())
+}
+
+fn is_deeper_than(value: &Value, levels: usize) -> bool {
+    let below = |value: &Value| levels == 0 || is_deeper_than(value, levels - 1);
+    match value {
+        Value::Array(values) => levels == 0 || values.iter().any(below),
+        Value::Object(values) => levels == 0 || values.values().any(below),
+        _ => false,
+    }
 }
 
 pub(super) fn check_template(template: &NewTemplate) -> Result<()> {
@@ -302,6 +320,11 @@ mod tests {
         assert!(check_name("Ada Łovelace").is_ok());
         assert!(check_metadata(&object(&format!(r#"{{"a": "{}"}}"#, "x".repeat(MAX_METADATA_BYTES)))).is_err());
         assert!(check_metadata(&object(r#"{"a": "\u0000"}"#)).is_err());
+        let nested = |levels: usize| object(&format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels)));
+        assert!(check_metadata(&nested(MAX_METADATA_DEPTH)).is_ok());
+        assert!(check_metadata(&nested(MAX_METADATA_DEPTH + 1)).is_err());
+        let list = object(&format!(r#"{{"a": {}{}}}"#, "[".repeat(MAX_METADATA_DEPTH), "]".repeat(MAX_METADATA_DEPTH)));
+        assert!(check_metadata(&list).is_err());
         for limit in [0, Page::MAX_LIMIT + 1] {
             assert!(Page { limit, ..Page::default() }.validate().is_err());
         }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, ensure_finite, ensure_name};
 use crate::geometry::templates::Template;
 use crate::geometry::{LandmarkScheme, Landmarks, Point};
 use crate::stage::Threshold;
-use crate::stage::{CropSpec, Metric};
+use crate::stage::{CropSpec, Metric, check_thresholds};
 
 /// Order of the axes of a network's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
@@ -80,7 +80,7 @@ impl EmbedderSpec {
     pub fn validate(&self) -> Result<()> {
         ensure_name("model name", &self.name)?;
         self.crops.validate()?;
-        self.validate_thresholds()?;
+        check_thresholds(&self.thresholds)?;
         ensure_finite("mean", &self.mean)?;
         ensure_finite("std", &self.std)?;
         if self.std.contains(&0.0) {
@@ -91,23 +91,6 @@ impl EmbedderSpec {
             });
         }
         Ok(())
-    }
-
-    /// Rates are rates, and a smaller one has the higher threshold.
-    fn validate_thresholds(&self) -> Result<()> {
-        let mut sorted: Vec<&Threshold> = self.thresholds.iter().collect();
-        sorted.sort_by(|a, b| b.far.total_cmp(&a.far));
-        let is_rate = |t: &&Threshold| t.far > 0.0 && t.far < 1.0 && t.similarity.is_finite();
-        let is_stricter = |pair: &[&Threshold]| pair[0].far > pair[1].far && pair[0].similarity <= pair[1].similarity;
-        if sorted.iter().all(is_rate) && sorted.windows(2).all(is_stricter) {
-            return Ok(());
-        }
-        Err(Error::InvalidParameter {
-            parameter: "thresholds",
-            value: sorted.iter().map(|t| format!("{} at {:e}", t.similarity, t.far)).collect::<Vec<_>>().join(", "),
-            expected: "false-accept rates between 0 and 1, each once, and no smaller similarity for a smaller rate"
-                .into(),
-        })
     }
 
     /// What the network sees, in words: part of the identity of the embedding space.

@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 pub(super) struct GalleryFile {
     inner: FileBackend,
     /// Holds the lock.
-    #[cfg_attr(not(unix), allow(dead_code))]
     file: File,
     /// Pages that a reader's repair or check would write; `None` for a writer.
     overlay: Option<Mutex<Overlay>>,
@@ -89,6 +88,15 @@ impl GalleryFile {
         let inner = FileBackend::new(own).map_err(|error| corrupt(path, &error.to_string()))?;
         let overlay = (!writable).then(|| Mutex::new(Overlay { length, ..Overlay::default() }));
         Ok(Self { inner, file, overlay })
+    }
+
+    /// The same file, locked as before, to be read alone: what is written to the trial stays in memory.
+    pub(super) fn trial(&self, path: &Path) -> Result<Self> {
+        let file = self.file.try_clone().map_err(Error::io("open", path))?;
+        let own = file.try_clone().map_err(Error::io("open", path))?;
+        let length = self.len().map_err(Error::io("read", path))?;
+        let inner = FileBackend::new(own).map_err(|error| corrupt(path, &error.to_string()))?;
+        Ok(Self { inner, file, overlay: Some(Mutex::new(Overlay { length, ..Overlay::default() })) })
     }
 }
 

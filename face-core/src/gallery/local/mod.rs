@@ -25,7 +25,9 @@ use super::{Gallery, check_space, check_subjects, check_templates};
 use crate::error::{Error, Result};
 #[cfg(feature = "hnsw")]
 use crate::stage::Metric;
-use crate::stage::{Embedding, EmbeddingSpace, Threshold};
+use crate::stage::{Embedding, EmbeddingSpace, Threshold, check_thresholds};
+
+pub(super) use store::is_gallery;
 
 pub use super::search::{ApproximateParams, Precision};
 
@@ -105,6 +107,7 @@ impl LocalGallery {
     /// [`Error::InvalidParameter`] for a space without dimensions, or settings that this build does not know.
     pub fn in_memory_with(space: Arc<EmbeddingSpace>, params: &LocalGalleryParams) -> Result<Self> {
         params.validate()?;
+        check_thresholds(&space.thresholds)?;
         let state = State::new(About::new(&space), params)?;
         Ok(Self::assemble(state, params, None, Writer::Memory))
     }
@@ -128,7 +131,9 @@ impl LocalGallery {
         params: &LocalGalleryParams,
     ) -> Result<Self> {
         params.validate()?;
-        let path = path.as_ref();
+        check_thresholds(&space.thresholds)?;
+        // A process may change its working folder while it has the gallery open.
+        let path = &std::path::absolute(path.as_ref()).map_err(Error::io("create", path.as_ref()))?;
         let about = About::new(&space);
         let state = State::new(about.clone(), params)?;
         let store = Store::create(path, &about)?;
@@ -324,13 +329,18 @@ impl LocalGallery {
             loop {
                 let mut keys = index.search(probe, wanted)?;
                 let found = keys.len();
+                // Behind the farthest that was found there is nobody who is more alike.
+                let is_past = query.min_similarity.is_some()
+                    && keys.last().is_some_and(|farthest| {
+                        let alone = Query { accept: None, top_k: 1, ..*query };
+                        self.state().exact.rank(std::slice::from_ref(farthest), probe, &alone).is_empty()
+                    });
                 if let Some(accept) = query.accept {
                     keys.retain(|key| group_of(*key).is_some_and(accept));
                 }
                 // Accepted already; the filter looks at the state itself, and must not while it is being looked at.
                 let hits = self.state().exact.rank(&keys, probe, &Query { accept: None, ..*query });
-                let all_similar = query.min_similarity.is_none() || hits.len() * 2 > found;
-                if hits.len() >= query.top_k || found < wanted || (query.accept.is_none() && !all_similar) {
+                if hits.len() >= query.top_k || found < wanted || is_past {
                     return Ok(hits);
                 }
                 wanted = wanted.saturating_mul(4);
@@ -415,6 +425,7 @@ impl Gallery for LocalGallery {
     }
 
     fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
+        check_thresholds(&thresholds)?;
         self.change(|state| {
             let mut about = state.about.clone();
             about.space.thresholds = thresholds;

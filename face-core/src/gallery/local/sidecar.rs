@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::store::About;
 use super::{index_path, unfinished_index};
 use crate::error::{Error, Result};
+use crate::files::create_like;
 use crate::gallery::search::{ApproximateIndex, ApproximateParams, Snapshot};
 use crate::stage::EmbeddingSpace;
 
@@ -44,10 +45,8 @@ pub(super) fn save(gallery: &Path, about: &About, index: &ApproximateIndex, temp
     }
     let (path, temporary) = (index_path(gallery), unfinished_index(gallery));
     let _ = std::fs::remove_file(&temporary);
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&temporary);
     // It holds the same vectors: whoever may not read the gallery may not read it either.
-    let protect = |file: File| file.set_permissions(std::fs::metadata(gallery)?.permissions());
-    made.and_then(protect).map_err(Error::io("create", &temporary))?;
+    create_like(&temporary, gallery)?;
     let saved =
         index.save(&temporary).and_then(|()| finish(&temporary, about, index).map_err(Error::io("write", &path)));
     let renamed = saved.and_then(|()| std::fs::rename(&temporary, &path).map_err(Error::io("write", &path)));

@@ -167,6 +167,14 @@ impl Store {
     }
 }
 
+/// Whether there is a database of redb at the path, whole or not.
+pub(in crate::gallery) fn is_gallery(path: &Path) -> bool {
+    const MAGIC: &[u8] = b"redb";
+    let mut start = [0; MAGIC.len()];
+    let read = std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && start == MAGIC
+}
+
 fn compacting(path: &Path) -> PathBuf {
     super::with_suffix(path, ".compacting")
 }
@@ -191,11 +199,7 @@ fn new_database(
 
 /// A new database in a file of this name.
 fn new_database_at(at: &Path, path: &Path, fill: impl FnOnce(&Database) -> Result<()>) -> Result<Database> {
-    let options = std::fs::OpenOptions::new().read(true).write(true).create_new(true).open(at);
-    let file = options.map_err(Error::io("create", at))?;
-    if let Ok(metadata) = std::fs::metadata(path) {
-        file.set_permissions(metadata.permissions()).map_err(Error::io("create", at))?;
-    }
+    let file = crate::files::create_like(at, path)?;
     let database = database_on(GalleryFile::lock(file, at, true)?, path)?;
     fill(&database)?;
     Ok(database)
@@ -218,7 +222,47 @@ fn open_database(path: &Path, writable: bool) -> Result<Database> {
     if redb::StorageBackend::len(&file).map_err(Error::io("read", path))? == 0 {
         return Err(corrupt(path, "the file is empty"));
     }
+    if let Some(correction) = last_commit_is_not_marked(&file, path)? {
+        // For a writer this goes into the file, for a reader into its memory.
+        redb::StorageBackend::write(&file, LAST_COMMIT_MARK, &[correction]).map_err(Error::io("mend", path))?;
+        redb::StorageBackend::sync_data(&file).map_err(Error::io("mend", path))?;
+    }
     database_on(file, path)
+}
+
+// Of redb's file format, version 3: a byte of flags, and the ids of the transactions in its two commit slots.
+const LAST_COMMIT_MARK: u64 = 9;
+const SECOND_SLOT_IS_LAST: u8 = 1;
+const RECOVERY_REQUIRED: u8 = 2;
+const TRANSACTION_IDS: [u64; 2] = [64 + 104, 64 + 128 + 104];
+
+/// One bit, without a checksum, tells which of redb's two commit slots counts. Where the other one is the newer and whole, a
+/// flip of that bit has hidden the last change, or a process ended between writing that change and marking it: either way it
+/// is to be kept. Returns the right byte of flags, `None` where the slot that is marked is the one that counts.
+fn last_commit_is_not_marked(file: &GalleryFile, path: &Path) -> Result<Option<u8>> {
+    let read = |at: u64, out: &mut [u8]| {
+        redb::StorageBackend::read(file, at, out).map_err(|_| corrupt(path, "the file ends within its first page"))
+    };
+    let mut flags = [0];
+    read(LAST_COMMIT_MARK, &mut flags)?;
+    let mut ids = [0_u64; 2];
+    for (id, at) in ids.iter_mut().zip(TRANSACTION_IDS) {
+        let mut bytes = [0; 8];
+        read(at, &mut bytes)?;
+        *id = u64::from_le_bytes(bytes);
+    }
+    let marked = usize::from(flags[0] & SECOND_SLOT_IS_LAST != 0);
+    if ids[1 - marked] <= ids[marked] {
+        return Ok(None);
+    }
+    // The id itself may be what is damaged, which redb's checksum of a slot tells. Damage of the marked one must not bring back
+    // the other.
+    drop(database_on(file.trial(path)?, path)?);
+    let correction = (flags[0] ^ SECOND_SLOT_IS_LAST) | RECOVERY_REQUIRED;
+    let other = file.trial(path)?;
+    redb::StorageBackend::write(&other, LAST_COMMIT_MARK, &[correction]).map_err(Error::io("read", path))?;
+    let is_whole = database_on(other, path).and_then(|database| self::read(&database, path)).is_ok();
+    Ok(is_whole.then_some(correction))
 }
 
 /// A new name in a folder survives a crash of the machine only when the folder is written too.

@@ -89,6 +89,51 @@ fn removed_vectors_and_names_are_gone_from_the_file_after_compaction() {
 }
 
 #[test]
+fn what_json_cannot_hold_is_refused_before_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    let threshold = |similarity, far| vec![Threshold { similarity, far, measured_on: "a test".into() }];
+    for refused in [threshold(f32::INFINITY, 1e-3), threshold(f32::NAN, 1e-3), threshold(0.5, f64::NAN)] {
+        assert!(matches!(gallery.set_thresholds(refused.clone()), Err(Error::InvalidParameter { .. })));
+        let space = Arc::new(EmbeddingSpace { thresholds: refused, ..(*space()).clone() });
+        let other = folder.path().join("other.face");
+        assert!(matches!(LocalGallery::create(&other, Arc::clone(&space)), Err(Error::InvalidParameter { .. })));
+        assert!(!other.exists());
+        assert!(matches!(LocalGallery::in_memory(space), Err(Error::InvalidParameter { .. })));
+    }
+    let mut deep = serde_json::Value::Null;
+    for _ in 0..100 {
+        deep = serde_json::json!([deep]);
+    }
+    let mut person = person(1);
+    person.metadata.insert("deep".into(), deep);
+    assert!(matches!(gallery.enroll(person), Err(Error::InvalidParameter { .. })));
+    drop(gallery);
+    assert_eq!(LocalGallery::open(&path).unwrap().count().unwrap().subjects, 0);
+}
+
+#[test]
+fn an_export_does_not_replace_a_gallery_and_is_as_private() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, export) = (folder.path().join("people.face"), folder.path().join("people.jsonl"));
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    gallery.enroll(person(1)).unwrap();
+    let refused = super::super::export_file(&gallery, &path, &mut |_| {});
+    assert!(matches!(refused, Err(Error::InvalidParameter { .. })));
+    for _ in 0..2 {
+        assert_eq!(super::super::export_file(&gallery, &export, &mut |_| {}).unwrap().subjects, 1);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&export).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    drop(gallery);
+    assert_eq!(LocalGallery::open(&path).unwrap().count().unwrap().subjects, 1);
+}
+
+#[test]
 fn one_writer_or_many_readers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("people.face");
@@ -206,6 +251,110 @@ fn a_file_that_was_replaced_before_it_was_locked_is_opened_again() {
         let expected = 60 + number - 1000;
         assert_eq!(LocalGallery::open(&path).unwrap().count().unwrap().subjects, expected);
     });
+}
+
+/// The flags of redb's file, and the bit of them that tells which of the last two commits counts.
+const FLAGS: usize = 9;
+const LAST_COMMIT: u8 = 1;
+
+/// What a killed writer leaves after each of some changes: the file before and after it.
+fn files_of_a_killed_writer() -> Vec<[Vec<u8>; 2]> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    let file = || std::fs::read(&path).unwrap();
+    let gallery = LocalGallery::create(&path, space()).unwrap();
+    let mut files = vec![file()];
+    for number in 0..4 {
+        gallery.enroll(person(number)).unwrap();
+        files.push(file());
+    }
+    gallery.remove_subject(SubjectId(2)).unwrap();
+    files.push(file());
+    // A compacted file is a new one: the commit before its last is empty.
+    gallery.compact().unwrap();
+    let compacted = file();
+    gallery.rename(SubjectId(1), "Ada").unwrap();
+    let mut pairs: Vec<_> = files.windows(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect();
+    pairs.push([files.last().unwrap().clone(), compacted.clone()]);
+    pairs.push([compacted, file()]);
+    pairs
+}
+
+fn opened(content: &[u8], writable: bool) -> Result<Vec<Subject>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("people.face");
+    std::fs::write(&path, content).unwrap();
+    let open = if writable { LocalGallery::open } else { LocalGallery::open_read_only };
+    let gallery = open(&path)?;
+    let subjects = gallery.list(&Page::default())?;
+    if writable {
+        // It goes on from there.
+        gallery.enroll(person(99))?;
+        drop(gallery);
+        assert_eq!(LocalGallery::open(&path)?.count()?.subjects, subjects.len() as u64 + 1);
+    } else {
+        drop(gallery);
+        assert_eq!(std::fs::read(&path).unwrap(), content);
+    }
+    Ok(subjects)
+}
+
+#[test]
+fn the_last_change_counts_whichever_commit_is_marked() {
+    for [before, after] in files_of_a_killed_writer() {
+        let (older, newer) = (opened(&before, true).unwrap(), opened(&after, true).unwrap());
+        for writable in [true, false] {
+            // A flipped bit, which is also what a process leaves that is killed before it marks its commit.
+            let mut unmarked = after.clone();
+            unmarked[FLAGS] ^= LAST_COMMIT;
+            assert_eq!(opened(&unmarked, writable).unwrap(), newer);
+            // A commit that was not written whole is none.
+            let pages = before.chunks(4096).zip(after.chunks(4096)).enumerate().skip(1);
+            // In a file that was just compacted, the commit before is that of an empty database: no gallery, and so an error.
+            let mut went_back = 0;
+            for (page, _) in pages.filter(|(_, (before, after))| before != after) {
+                let mut torn = unmarked.clone();
+                torn[4096 * page..4096 * (page + 1)].fill(0);
+                match opened(&torn, writable) {
+                    Ok(subjects) if subjects == newer => {}
+                    Ok(subjects) => {
+                        assert_eq!(subjects, older);
+                        went_back += 1;
+                    }
+                    Err(error) => {
+                        assert!(matches!(error, Error::GalleryCorrupt { .. }) && older == newer, "{error}");
+                        went_back += 1;
+                    }
+                }
+            }
+            assert!(went_back > 0);
+        }
+    }
+}
+
+#[test]
+fn damage_of_a_commit_slot_brings_no_older_commit_back() {
+    let mut refused = 0;
+    for [_, after] in files_of_a_killed_writer() {
+        let newer = opened(&after, true).unwrap();
+        for at in 64..64 + 2 * 128 {
+            for bit in [0, 7] {
+                let mut damaged = after.clone();
+                damaged[at] ^= 1 << bit;
+                match opened(&damaged, false) {
+                    Ok(subjects) => assert_eq!(subjects, newer, "byte {at}"),
+                    Err(error) => {
+                        assert!(
+                            matches!(error, Error::GalleryCorrupt { .. } | Error::GalleryVersion { .. }),
+                            "{error}"
+                        );
+                        refused += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 0);
 }
 
 #[cfg(feature = "hnsw")]
@@ -328,8 +477,22 @@ mod approximate {
         search.filter = filter;
         let found = gallery.search(&[embedding(3)], &search).unwrap();
         assert_eq!(found[0].len(), 4);
-        let exact = gallery.search(&[embedding(3)], &SearchParams { mode: SearchMode::Exact, ..search }).unwrap();
-        assert_eq!(found, exact);
+        let exact = |search: &SearchParams| {
+            gallery.search(&[embedding(3)], &SearchParams { mode: SearchMode::Exact, ..search.clone() }).unwrap()
+        };
+        assert_eq!(found, exact(&search));
+        // Of one subject there are more templates near the probe than are looked at first.
+        let mut crowd = NewSubject::new("crowd", vec![]);
+        crowd.templates.extend((0..100).map(|_| embedding(3).into()));
+        gallery.enroll(crowd).unwrap();
+        search.filter = SubjectFilter::default();
+        for min_similarity in [0.0, 0.2, 0.4, 0.999] {
+            search.min_similarity = Some(min_similarity);
+            let found = gallery.search(&[embedding(3)], &search).unwrap();
+            let similar = exact(&search);
+            assert_eq!(found[0].len(), similar[0].len(), "{min_similarity}");
+            assert!(found[0].len() >= 2);
+        }
     }
 
     #[test]

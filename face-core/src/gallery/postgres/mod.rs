@@ -22,7 +22,7 @@ use super::records::{
 };
 use super::{Gallery, check_space, check_subjects, check_templates};
 use crate::error::Result;
-use crate::stage::{Embedding, EmbeddingSpace, Threshold};
+use crate::stage::{Embedding, EmbeddingSpace, Threshold, check_thresholds};
 
 /// A [`Gallery`] on a PostgreSQL server with pgvector, for any number of machines that read and write.
 ///
@@ -60,6 +60,7 @@ impl PostgresGallery {
     /// has no pgvector, or refuses the role that; [`Error::GalleryVersion`](crate::Error::GalleryVersion) when the schema is
     /// newer than this library; [`Error::InvalidParameter`](crate::Error::InvalidParameter).
     pub fn create(params: &PostgresParams, space: Arc<EmbeddingSpace>) -> Result<Self> {
+        check_thresholds(&space.thresholds)?;
         Self::connect("create", params, move |call, pool, params| async move {
             let mut client = call.connect(&pool).await?;
             schema::update(&call, &mut client, true).await?;
@@ -207,6 +208,7 @@ impl Gallery for PostgresGallery {
     }
 
     fn set_thresholds(&self, thresholds: Vec<Threshold>) -> Result<()> {
+        check_thresholds(&thresholds)?;
         self.run("change", |call| call, |shared, call| async move { shared.set_thresholds(call, thresholds).await })
     }
 

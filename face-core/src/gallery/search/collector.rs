@@ -43,7 +43,7 @@ impl Collector {
     pub(super) fn push(&mut self, score: f32, row: u32, limits: Limits, group: impl Fn(u32) -> u64, floor: &Floor) {
         self.hits.push((score, row));
         if self.capacity == 0 {
-            self.capacity = 2 * limits.top_k + 32;
+            self.capacity = limits.top_k.saturating_mul(2).saturating_add(32);
         }
         if self.hits.len() >= self.capacity {
             self.prune(limits, group, floor);
