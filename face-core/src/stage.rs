@@ -123,14 +123,27 @@ impl FaceCrop {
     /// # Errors
     /// [`Error::CropMismatch`] when the picture does not have the template's size.
     pub fn from_aligned(image: Image, template: Template) -> Result<Self> {
-        if (image.width(), image.height()) != (template.width, template.height) {
-            return Err(Error::CropMismatch {
-                expected: format!("{} ({}x{})", template.name, template.width, template.height),
-                actual: format!("a picture of {}x{}", image.width(), image.height()),
-            });
+        Self::from_aligned_views(vec![image], CropSpec::single(template))
+    }
+
+    /// As [`from_aligned`](Self::from_aligned), for an embedder with zooms of its own: one picture for each of them, each cut that
+    /// tightly.
+    ///
+    /// # Errors
+    /// [`Error::CropMismatch`] when there are more or fewer pictures than zooms, or one does not have the template's size; as
+    /// [`CropSpec::validate`].
+    pub fn from_aligned_views(views: Vec<Image>, spec: CropSpec) -> Result<Self> {
+        spec.validate()?;
+        let mismatch = |actual| Err(Error::CropMismatch { expected: spec.to_string(), actual });
+        if views.len() != spec.zooms.len() {
+            return mismatch(format!("{} pictures", views.len()));
+        }
+        let size = (spec.template.width, spec.template.height);
+        if let Some(other) = views.iter().find(|view| (view.width(), view.height()) != size) {
+            return mismatch(format!("a picture of {}x{}", other.width(), other.height()));
         }
         let transform = SimilarityTransform { a: 1.0, b: 0.0, tx: 0.0, ty: 0.0 };
-        Ok(Self { spec: CropSpec::single(template), views: vec![image], transform })
+        Ok(Self { spec, views, transform })
     }
 }
 
@@ -157,7 +170,7 @@ pub enum Metric {
 /// An embedding carries both vectors, one behind the other: first the representation v̄, kept at unit length, then the middle
 /// layer v̂ of the decision network, as it comes. D is the Euclidean distance (the paper says "distance" and no more).
 ///
-/// Source: Y. Kim et al., "GroupFace", CVPR 2020, section 3.5, with β = 0.1 and γ = 1/3.
+/// Source: Y. Kim et al., "GroupFace", CVPR 2020, the group-aware similarity, with β = 0.1 and γ = 1/3.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Deserialize, serde::Serialize)]
 #[serde(try_from = "GroupAwareFields", into = "GroupAwareFields")]
 pub struct GroupAware {
@@ -282,6 +295,25 @@ pub struct Threshold {
     pub far: f64,
     /// The data set and protocol on which the rate was measured.
     pub measured_on: String,
+}
+
+/// Rates are rates, and a smaller one has no smaller similarity. What JSON cannot hold is refused too.
+pub(crate) fn check_thresholds(thresholds: &[Threshold]) -> Result<()> {
+    let mut sorted: Vec<&Threshold> = thresholds.iter().collect();
+    sorted.sort_by(|a, b| b.far.total_cmp(&a.far));
+    let is_rate = |t: &&Threshold| t.far > 0.0 && t.far < 1.0 && t.similarity.is_finite();
+    let is_stricter = |pair: &[&Threshold]| pair[0].far > pair[1].far && pair[0].similarity <= pair[1].similarity;
+    if sorted.iter().all(is_rate) && sorted.windows(2).all(is_stricter) {
+        return Ok(());
+    }
+    Err(Error::InvalidParameter {
+        parameter: "thresholds",
+        value: sorted.iter().map(|t| format!("{} at {:e}", t.similarity, t.far)).collect::<Vec<_>>().join(", "),
+        expected:
+            "finite similarities at false-accept rates between 0 and 1, each rate once, and no smaller similarity for \
+                   a smaller rate"
+                .into(),
+    })
 }
 
 impl std::fmt::Display for Metric {

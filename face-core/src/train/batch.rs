@@ -4,12 +4,15 @@ use burn::tensor::Tensor;
 
 use crate::error::{Error, Result, ensure_finite};
 
+/// Most classes, values or groups: products of two of them fit into 64 bits with room to spare.
+const MAX_SIZE: usize = 1 << 28;
+
 /// A number of classes, values or groups, of which there must be one at least.
 pub(crate) fn check_size(parameter: &'static str, value: usize) -> Result<()> {
-    if value > 0 {
+    if (1..=MAX_SIZE).contains(&value) {
         return Ok(());
     }
-    Err(Error::InvalidParameter { parameter, value: value.to_string(), expected: "1 or more".into() })
+    Err(Error::InvalidParameter { parameter, value: value.to_string(), expected: format!("from 1 to {MAX_SIZE}") })
 }
 
 /// A setting that must be finite and lie within bounds.
@@ -52,8 +55,8 @@ pub(crate) fn check_labels(features: &Tensor<2>, labels: &[usize]) -> Result<()>
 /// Finite features of so many values.
 pub(crate) fn check_features(features: &Tensor<2>, dimension: usize) -> Result<()> {
     let [batch, actual] = features.dims();
-    if batch == 0 || actual != dimension {
-        let reason = format!("features of the shape [{batch}, {actual}]; expected [1 or more, {dimension}]");
+    if batch == 0 || actual == 0 || actual != dimension {
+        let reason = format!("features of the shape [{batch}, {actual}]; expected [1 or more, {}]", dimension.max(1));
         return Err(Error::InvalidBatch { reason });
     }
     check_finite("features", features)

@@ -79,7 +79,7 @@ macro_rules! learner_over_classes {
             }
 
             fn classes(&self, pictures: Tensor<4>, _: &[usize]) -> Vec<usize> {
-                greatest(self.loss.logits(self.backbone.forward(pictures).unwrap()))
+                greatest(self.loss.logits(self.backbone.forward(pictures).unwrap()).unwrap())
             }
         }
     };
@@ -105,7 +105,7 @@ impl Learner for AdaMLearner {
     }
 
     fn classes(&self, pictures: Tensor<4>, _: &[usize]) -> Vec<usize> {
-        greatest(self.loss.logits(self.backbone.forward(pictures).unwrap()))
+        greatest(self.loss.logits(self.backbone.forward(pictures).unwrap()).unwrap())
     }
 
     fn after_step(mut self) -> Self {
@@ -132,7 +132,7 @@ impl Learner for CenterLearner {
     }
 
     fn classes(&self, pictures: Tensor<4>, _: &[usize]) -> Vec<usize> {
-        greatest(self.softmax.logits(self.backbone.forward(pictures).unwrap()))
+        greatest(self.softmax.logits(self.backbone.forward(pictures).unwrap()).unwrap())
     }
 }
 
@@ -179,7 +179,7 @@ impl Learner for GroupFaceLearner {
 
     fn classes(&self, pictures: Tensor<4>, _: &[usize]) -> Vec<usize> {
         let output = self.head.forward(self.backbone.forward(pictures).unwrap()).unwrap();
-        greatest(self.loss.arcface.logits(output.embedding))
+        greatest(self.loss.arcface.logits(output.embedding).unwrap())
     }
 }
 

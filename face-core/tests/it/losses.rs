@@ -17,6 +17,9 @@ use serde_json::Value;
 const TOLERANCE: f64 = 1e-5;
 /// The same for single precision: cancellation in s (cos θ_y - cos θ_j) at s = 64 costs some digits.
 const SINGLE_TOLERANCE: f64 = 2e-3;
+/// What is added to both, for values next to nothing: a loss is ln(1 + x), and keeps no more than the digits of the 1.
+const NOTHING: f64 = 1e-12;
+const SINGLE_NOTHING: f64 = 5e-6;
 
 /// A tensor of the golden file: rows, or one row.
 #[derive(Debug, Clone, Deserialize)]
@@ -216,14 +219,19 @@ impl Case {
     }
 }
 
-/// The greatest difference of two lists, as a share of the greatest value, or of 1 where all are smaller than a millionth.
-pub(crate) fn distance(actual: &[f64], expected: &[f64]) -> f64 {
+/// The greatest difference of two lists, as a share of the greatest value; what `nothing` makes up for does not count.
+fn distance_beyond(actual: &[f64], expected: &[f64], nothing: f64) -> f64 {
     assert_eq!(actual.len(), expected.len());
     let greatest = expected.iter().fold(0.0_f64, |greatest, value| greatest.max(value.abs()));
     let apart = actual.iter().zip(expected).map(|(a, b)| (a - b).abs());
     // NaN must not be lost in a maximum.
     let worst = apart.fold(0.0, |worst: f64, value| if value <= worst { worst } else { value });
-    worst / if greatest < 1e-6 { 1.0 } else { greatest }
+    if worst <= nothing { 0.0 } else { (worst - nothing) / greatest }
+}
+
+/// The greatest difference of two lists, as a share of the greatest value.
+pub(crate) fn distance(actual: &[f64], expected: &[f64]) -> f64 {
+    distance_beyond(actual, expected, NOTHING)
 }
 
 #[test]
@@ -233,13 +241,11 @@ fn losses_and_gradients_are_those_of_pytorch() {
     assert!(cases.len() > 100, "{} cases", cases.len());
     let mut wrong = vec![];
     for (number, case) in cases.iter().enumerate() {
-        for (dtype, tolerance) in [(DType::F64, TOLERANCE), (DType::F32, SINGLE_TOLERANCE)] {
+        let precisions = [(DType::F64, TOLERANCE, NOTHING), (DType::F32, SINGLE_TOLERANCE, SINGLE_NOTHING)];
+        for (dtype, tolerance, nothing) in precisions {
             let answer = case.answer(dtype);
             let mut check = |what: &str, actual: &[f64], expected: &[f64]| {
-                // A loss next to nothing is ln(1 + x): single precision keeps no more than its own digits of the 1.
-                let greatest = expected.iter().fold(0.0_f64, |greatest, value| greatest.max(value.abs()));
-                let floor = if dtype == DType::F32 { (greatest / 1e-3).min(1.0) } else { 1.0 };
-                let distance = distance(actual, expected) * floor;
+                let distance = distance_beyond(actual, expected, nothing);
                 if distance.is_nan() || distance > tolerance {
                     let Case { loss, kind, config, .. } = case;
                     wrong.push(format!("{number} {loss} {kind} {config} {dtype:?}: {what} is off by {distance:e}"));
@@ -282,13 +288,60 @@ fn a_margin_of_nothing_is_softmax() {
     let combined = CombinedMarginConfig::new(classes, dimension).with_angular(0.0).with_cosine(0.0);
     let mut combined = combined.init(&device()).unwrap();
     combined.classes.weight = weight();
+    let mut adam =
+        AdaMSoftmaxConfig::new(classes, dimension).with_lambda(0.0).with_scale(64.0).init(&device()).unwrap();
+    adam.classes.weight = weight();
+    adam.margins = Param::from_tensor(Tensor::zeros([classes], (&device(), DType::F64)));
+    let mut adaface = AdaFaceConfig::new(classes, dimension).with_margin(0.0).with_scale(64.0).init(&device()).unwrap();
+    adaface.classes.weight = weight();
     for actual in [
+        adam.forward(features.clone(), labels).unwrap(),
+        adaface.forward(features.clone(), labels).unwrap(),
         cosface.forward(features.clone(), labels).unwrap(),
         arcface.forward(features.clone(), labels).unwrap(),
         combined.forward(features.clone(), labels).unwrap(),
     ] {
         assert!(distance(&values(actual), &expected) < 1e-9);
     }
+}
+
+/// μ and σ of the lengths, as the exponential means that they are.
+#[test]
+fn the_lengths_of_adaface_run_from_batch_to_batch() {
+    let _numbers = random_numbers();
+    let momentum = 0.2;
+    let loss = AdaFaceConfig::new(3, 2).with_momentum(momentum).init(&device()).unwrap();
+    let (mut mean, mut deviation) = (20.0, 100.0);
+    for step in 0..5 {
+        let lengths = [1.0 + f64::from(step), 8.0, 0.5 * f64::from(step) + 2.0, 300.0];
+        let features: Vec<f64> = lengths.iter().flat_map(|length| [0.6 * length, -0.8 * length]).collect();
+        let features = Tensor::from_data(TensorData::new(features, [4, 2]), (&device(), DType::F32));
+        loss.forward(features, &[0, 1, 2, 0]).unwrap();
+        // Lengths count from 0.001 to 100.
+        let lengths = lengths.map(|length| length.min(100.0));
+        let now = lengths.iter().sum::<f64>() / 4.0;
+        let spread = (lengths.iter().map(|length| (length - now).powi(2)).sum::<f64>() / 3.0).sqrt();
+        mean = momentum * now + (1.0 - momentum) * mean;
+        deviation = momentum * spread + (1.0 - momentum) * deviation;
+        let actual = [values(loss.mean.value_sync())[0], values(loss.deviation.value_sync())[0]];
+        assert!(distance(&actual, &[mean, deviation]) < 1e-6, "{actual:?}, {mean}, {deviation}");
+    }
+}
+
+/// SphereFace has no scale: its softmax is that of the lengths as they are.
+#[test]
+fn sphereface_with_a_margin_of_one_is_softmax() {
+    let cases: Vec<Case> = golden("losses.json");
+    let is_plain = |case: &&Case| case.loss == "sphereface" && case.kind == "random" && case.config["margin"] == 1;
+    let case = cases.iter().find(is_plain).unwrap();
+    let features = case.inputs["features"].matrix(DType::F64);
+    let weight = case.inputs["weights"].matrix(DType::F64);
+    let [classes, dimension] = weight.dims();
+    let softmax = SoftmaxConfig::new(classes, dimension).with_bias(false).with_normalize_weights(true);
+    let mut softmax = softmax.init(&device()).unwrap();
+    softmax.classes.weight = Param::from_tensor(weight);
+    let expected = values(softmax.forward(features, &case.labels).unwrap());
+    assert!(distance(&[case.answer(DType::F64).value], &expected) < 1e-9);
 }
 
 /// (f(x + h) - f(x - h)) / 2h for every value of every input, against the gradient.

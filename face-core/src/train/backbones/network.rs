@@ -26,6 +26,7 @@ pub struct Backbone {
     input: [usize; 3],
     dimension: usize,
     multiply_adds: u64,
+    normalizes_features: bool,
 }
 
 /// One layer. Between them a batch has the shape `[batch, channels, height, width]`; flat features have a height and width
@@ -123,14 +124,23 @@ impl Backbone {
 
     /// Features `[batch, dimension]` of pictures `[batch, channels, height, width]`.
     ///
+    /// On a device with gradients a network learns: normalizations use the batch's own mean and deviation, and dropout drops.
+    /// [`valid`](burn::module::Module::valid) gives the network for use.
+    ///
     /// # Errors
-    /// [`Error::InvalidBatch`] for another shape, [`Error::NonFinite`].
+    /// [`Error::InvalidBatch`] for another shape, or for one picture alone where a network that learns has a normalization over
+    /// features (IResNet, MobileFaceNet): one value has no deviation. [`Error::NonFinite`].
     pub fn forward(&self, pictures: Tensor<4>) -> Result<Tensor<2>> {
         let [batch, shape @ ..] = pictures.dims();
         if batch == 0 || shape != self.input {
             let reason =
                 format!("pictures of the shape {:?}; expected [1 or more] and {:?}", pictures.dims(), self.input);
             return Err(Error::InvalidBatch { reason });
+        }
+        if batch == 1 && self.normalizes_features && pictures.device().is_autodiff() {
+            let reason = "one picture; expected two at least for a network that learns, since its features are normalized by the \
+                          deviation in the batch (`valid()` gives the network for use)";
+            return Err(Error::InvalidBatch { reason: reason.into() });
         }
         check_finite("pictures", &pictures)?;
         let features = run(&self.layers, pictures);
@@ -192,6 +202,7 @@ pub(super) struct Builder<'a> {
     shape: Shape,
     layers: Vec<Layer>,
     multiply_adds: u64,
+    normalizes_features: bool,
     /// The first thing that went wrong.
     error: Option<Error>,
 }
@@ -200,7 +211,7 @@ impl<'a> Builder<'a> {
     pub(super) fn new(input: Shape, device: &'a Device) -> Self {
         let error = ["input channels", "input height", "input width"].into_iter().zip(input);
         let error = error.filter_map(|(parameter, value)| check_size(parameter, value).err()).next();
-        Self { device, input, shape: input, layers: vec![], multiply_adds: 0, error }
+        Self { device, input, shape: input, layers: vec![], multiply_adds: 0, normalizes_features: false, error }
     }
 
     /// Pictures of red, green and blue with so many rows and columns.
@@ -243,7 +254,7 @@ impl<'a> Builder<'a> {
             .with_groups(channels)
             .with_bias(false)
             .with_initializer(kaiming());
-        self.count(channels * height * width);
+        self.count(&[channels, height, width]);
         self.push(Layer::Conv(config.init(self.device)), [channels, 1, 1])
     }
 
@@ -263,7 +274,7 @@ impl<'a> Builder<'a> {
             .with_groups(groups)
             .with_bias(bias)
             .with_initializer(kaiming());
-        self.count(height * width * channels * (self.channels() / groups) * kernel * kernel);
+        self.count(&[height, width, channels, self.channels() / groups, kernel, kernel]);
         self.push(Layer::Conv(config.init(self.device)), [channels, height, width])
     }
 
@@ -271,7 +282,7 @@ impl<'a> Builder<'a> {
     pub(super) fn local(&mut self, channels: usize, kernel: usize, stride: usize) -> &mut Self {
         let Some([height, width]) = self.windows(channels, kernel, stride, 0, false) else { return self };
         let (places, window) = (height * width, self.channels() * kernel * kernel);
-        self.count(places * channels * window);
+        self.count(&[places, channels, window]);
         let weight = kaiming().init_with([places, channels, window], Some(window), None, self.device);
         let layer = LocallyConnected {
             weight,
@@ -285,6 +296,7 @@ impl<'a> Builder<'a> {
 
     pub(super) fn batch_norm(&mut self) -> &mut Self {
         let layer = |channels: usize, device: &Device| Layer::BatchNorm(BatchNormConfig::new(channels).init(device));
+        self.normalizes_features |= matches!(self.shape, [_, 1, 1]);
         self.same(layer)
     }
 
@@ -336,7 +348,7 @@ impl<'a> Builder<'a> {
             return self;
         }
         let config = LinearConfig::new(self.channels(), size).with_bias(bias);
-        self.count(self.channels() * size);
+        self.count(&[self.channels(), size]);
         self.push(Layer::Linear(config.init(self.device)), [size, 1, 1])
     }
 
@@ -373,6 +385,7 @@ impl<'a> Builder<'a> {
                 input: self.input,
                 dimension: self.shape.iter().product(),
                 multiply_adds: self.multiply_adds,
+                normalizes_features: self.normalizes_features,
             }),
         }
     }
@@ -428,8 +441,9 @@ impl<'a> Builder<'a> {
         self
     }
 
-    fn count(&mut self, multiply_adds: usize) {
-        self.multiply_adds += multiply_adds as u64;
+    fn count(&mut self, factors: &[usize]) {
+        let work = factors.iter().fold(1_u64, |work, factor| work.saturating_mul(*factor as u64));
+        self.multiply_adds = self.multiply_adds.saturating_add(work);
     }
 }
 

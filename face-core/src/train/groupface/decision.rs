@@ -7,8 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 /// Three matrix products and a softmax over the groups.
 ///
-/// Source: GroupFace, section 3.2 ("three fully-connected layers and a softmax") and figure 3, where the middle layer has 256
-/// values. The paper names no activation between them; here it is ReLU.
+/// Source: GroupFace ("three fully-connected layers and a softmax"; in its figure the middle layer has 256 values). The paper names no activation between them; here it is ReLU.
 #[derive(Module, Debug)]
 pub struct GroupDecisionNetwork {
     /// `[dimension, hidden]`.
@@ -35,7 +34,7 @@ impl GroupDecisionNetwork {
     }
 
     /// The decision on instance features `[batch, dimension]`.
-    pub fn forward(&self, instance: Tensor<2>) -> GroupDecision {
+    pub(super) fn forward(&self, instance: Tensor<2>) -> GroupDecision {
         let intermediate = relu(self.second.forward(relu(self.first.forward(instance))));
         GroupDecision { logits: self.third.forward(intermediate.clone()), intermediate }
     }

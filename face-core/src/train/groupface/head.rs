@@ -1,5 +1,7 @@
 //! The head: from the shared feature of a backbone to the representation with groups.
 
+use std::sync::Arc;
+
 use burn::config::Config;
 use burn::module::Module;
 use burn::nn::{Linear, LinearConfig};
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::{GroupDecision, GroupDecisionNetwork};
 use crate::error::Result;
+use crate::stage::{Embedding, EmbeddingSpace, Metric};
 use crate::train::batch::{check_features, check_size};
 use crate::train::losses::angle::is_index;
 
@@ -19,7 +22,7 @@ pub enum Assignment {
     #[default]
     Soft,
     /// v^G = v^(G_j) of the most probable group j, the first of equals. The decision network learns by the grouping loss
-    /// alone then.
+    /// alone then; in pretraining it needs a `pretraining_lambda` over 0.
     Hard,
 }
 
@@ -65,7 +68,7 @@ pub struct GroupFaceHeadConfig {
 ///                 └─ K x FC ────── group features v^(G_k) ───────────────────── Σ ─┘
 /// ```
 ///
-/// Source: GroupFace, section 3.1 and figure 3.
+/// Source: GroupFace, the figure of its architecture.
 #[derive(Module, Debug)]
 pub struct GroupFaceHead {
     /// `[shared, dimension]`.
@@ -152,6 +155,24 @@ impl GroupFaceHead {
             Combination::Concatenate => Tensor::cat(vec![instance.clone(), group.clone()], 1),
         };
         Ok(GroupFaceOutput { embedding, instance, group, decision })
+    }
+}
+
+impl GroupFaceOutput {
+    /// The embeddings of the batch's faces: v̄, and behind it v̂ where the space compares them by
+    /// [groups too](crate::Metric::GroupAware).
+    ///
+    /// # Errors
+    /// [`Error::InvalidEmbedding`](crate::Error::InvalidEmbedding) where the space has another dimension;
+    /// [`Error::NonFinite`](crate::Error::NonFinite).
+    pub fn embeddings(&self, space: &Arc<EmbeddingSpace>) -> Result<Vec<Embedding>> {
+        let rows = match space.metric {
+            Metric::GroupAware(_) => Tensor::cat(vec![self.embedding.clone(), self.decision.intermediate.clone()], 1),
+            _ => self.embedding.clone(),
+        };
+        let [_, dimension] = rows.dims();
+        let values: Vec<f32> = rows.into_data().iter::<f32>().collect();
+        values.chunks_exact(dimension.max(1)).map(|row| Embedding::new(row.to_vec(), Arc::clone(space))).collect()
     }
 }
 

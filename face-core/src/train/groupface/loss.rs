@@ -1,7 +1,7 @@
 //! What GroupFace learns by.
 
 use burn::config::Config;
-use burn::module::Module;
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,10 @@ pub struct GroupFaceLossConfig {
 
 /// L = L1 + λ L2: the people are learnt by ArcFace on v̄, the groups by the cross-entropy of the decision with its own labels.
 ///
-/// Source: GroupFace, section 3.4, equations 7 to 9; scale and margin are ArcFace's own, since the paper's text was not at hand to
+/// The two stages have class weights of their own. Those of the pretraining are a better beginning for the second stage than random
+/// ones: [`start_training`](Self::start_training) hands them over.
+///
+/// Source: GroupFace, the section on learning; scale and margin are ArcFace's own, since the paper's text was not at hand to
 /// check them.
 #[derive(Module, Debug)]
 pub struct GroupFaceLoss {
@@ -100,6 +103,13 @@ impl GroupFaceLossConfig {
 }
 
 impl GroupFaceLoss {
+    /// Begins the second stage with the class weights of the first.
+    #[must_use]
+    pub fn start_training(mut self) -> Self {
+        self.arcface.classes.weight = Param::from_tensor(self.softmax.classes.weight.val().detach());
+        self
+    }
+
     /// Mean losses of a batch, with a label for each person.
     ///
     /// # Errors

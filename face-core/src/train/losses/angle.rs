@@ -6,7 +6,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use crate::error::Result;
-use crate::train::batch::{check_batch, check_size};
+use crate::train::batch::{check_batch, check_features, check_size};
 
 /// Squared lengths below this count as this: a vector of zeros keeps a finite gradient.
 const MIN_SQUARED_LENGTH: f64 = 1e-12;
@@ -48,8 +48,12 @@ impl ClassWeights {
     }
 
     /// Cosines `[batch, classes]` of the angles between each feature and each class.
-    pub fn cosines(&self, features: Tensor<2>) -> Tensor<2> {
-        unit(features).matmul(unit(self.weight.val()).transpose())
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`](crate::Error::InvalidBatch), [`Error::NonFinite`](crate::Error::NonFinite).
+    pub fn cosines(&self, features: Tensor<2>) -> Result<Tensor<2>> {
+        check_features(&features, self.dimension())?;
+        Ok(unit(features).matmul(unit(self.weight.val()).transpose()))
     }
 
     /// Cosines with all classes, and the angle to each feature's own class.
@@ -106,8 +110,12 @@ impl Angles {
     }
 
     /// sin θ of each feature's own class, `[batch, 1]`. Its gradient at 0 and π, where it has none, is zero.
+    ///
+    /// The sum of the chords is 4 for unit vectors. A feature of nothing has the chords 1 and 1, and stands at a right angle to
+    /// all classes, as its cosine of 0 says.
     pub(crate) fn sine(&self) -> Tensor<2> {
-        root(self.chord.clone() * self.opposite_chord.clone()).mul_scalar(0.5)
+        let sum = self.chord.clone() + self.opposite_chord.clone();
+        root(self.chord.clone() * self.opposite_chord.clone()).mul_scalar(2.0) / sum
     }
 
     /// θ of each feature's own class, `[batch, 1]`, from 0 to π. Its gradient at the ends, where it has none, is zero.

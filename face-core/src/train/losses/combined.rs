@@ -67,8 +67,11 @@ impl CombinedMarginConfig {
 
 impl CombinedMargin {
     /// Logits s cos θ `[batch, classes]` of features `[batch, dimension]`, without the margins.
-    pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        self.classes.cosines(features).mul_scalar(self.scale)
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`](crate::Error::InvalidBatch), [`Error::NonFinite`](crate::Error::NonFinite).
+    pub fn logits(&self, features: Tensor<2>) -> Result<Tensor<2>> {
+        Ok(self.classes.cosines(features)?.mul_scalar(self.scale))
     }
 
     /// Mean loss of features `[batch, dimension]` with a label each.

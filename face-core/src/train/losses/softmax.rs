@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::angle::{ClassWeights, cross_entropy, index_tensor, unit};
 use crate::error::Result;
-use crate::train::batch::check_positive;
+use crate::train::batch::{check_features, check_positive};
 
 /// Settings of [`Softmax`].
 #[derive(Config, Debug)]
@@ -64,7 +64,11 @@ impl SoftmaxConfig {
 
 impl Softmax {
     /// Logits `[batch, classes]` of features `[batch, dimension]`.
-    pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`](crate::Error::InvalidBatch), [`Error::NonFinite`](crate::Error::NonFinite).
+    pub fn logits(&self, features: Tensor<2>) -> Result<Tensor<2>> {
+        check_features(&features, self.classes.dimension())?;
         let features = match self.scale {
             Some(scale) => unit(features).mul_scalar(scale),
             None => features,
@@ -73,8 +77,8 @@ impl Softmax {
         let weights = if self.normalize_weights { unit(weights) } else { weights };
         let logits = features.matmul(weights.transpose());
         match &self.bias {
-            Some(bias) => logits + bias.val().unsqueeze(),
-            None => logits,
+            Some(bias) => Ok(logits + bias.val().unsqueeze()),
+            None => Ok(logits),
         }
     }
 
@@ -86,6 +90,6 @@ impl Softmax {
     pub fn forward(&self, features: Tensor<2>, labels: &[usize]) -> Result<Tensor<1>> {
         self.classes.check(&features, labels)?;
         let targets = index_tensor(labels, &features.device());
-        Ok(cross_entropy(self.logits(features), targets))
+        Ok(cross_entropy(self.logits(features)?, targets))
     }
 }

@@ -98,8 +98,11 @@ impl SphereFaceConfig {
 
 impl SphereFace {
     /// Logits ‖x‖ cos θ `[batch, classes]` of features `[batch, dimension]`, without the margin.
-    pub fn logits(&self, features: Tensor<2>) -> Tensor<2> {
-        self.classes.cosines(features.clone()) * lengths(features)
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`](crate::Error::InvalidBatch), [`Error::NonFinite`](crate::Error::NonFinite).
+    pub fn logits(&self, features: Tensor<2>) -> Result<Tensor<2>> {
+        Ok(self.classes.cosines(features.clone())? * lengths(features))
     }
 
     /// Mean loss of features `[batch, dimension]` with a label each. The iteration, counted from 0, tells how much of the
