@@ -32,6 +32,27 @@ impl PixelFormat {
         }
     }
 
+    /// Bytes from the start of an image to the end of its last row; rows are `stride` bytes apart.
+    ///
+    /// # Errors
+    /// [`Error::ImageBuffer`] when a side is 0 or over 1,048,576 pixels, when the stride is shorter than a row, or when the
+    /// image would fill more than the address space.
+    pub fn bytes_needed(self, width: u32, height: u32, stride: usize) -> Result<usize> {
+        let refuse = |reason: String| Err(Error::ImageBuffer { reason });
+        if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
+            return refuse(format!("{width} x {height} pixels; each side must be from 1 to {MAX_SIDE}"));
+        }
+        let row = width as usize * self.bytes_per_pixel();
+        if stride < row {
+            return refuse(format!("a stride of {stride} bytes is shorter than a row of {row} bytes"));
+        }
+        let bytes = stride.checked_mul(height as usize - 1).and_then(|bytes| bytes.checked_add(row));
+        match bytes.filter(|bytes| isize::try_from(*bytes).is_ok()) {
+            Some(bytes) => Ok(bytes),
+            None => refuse(format!("{width} x {height} {self:?} with a stride of {stride} needs more bytes than all")),
+        }
+    }
+
     fn to_rgb(self, pixel: &[u8]) -> [u8; 3] {
         match self {
             Self::Rgb8 | Self::Rgba8 => [pixel[0], pixel[1], pixel[2]],
@@ -90,22 +111,16 @@ impl<'a> ImageView<'a> {
     /// [`Error::ImageBuffer`] when a side is 0 or over 1,048,576 pixels, when the stride is shorter than a row, or when
     /// `data` ends before the last row does.
     pub fn with_stride(data: &'a [u8], width: u32, height: u32, stride: usize, format: PixelFormat) -> Result<Self> {
-        let refuse = |reason: String| Err(Error::ImageBuffer { reason });
-        if !(1..=MAX_SIDE).contains(&width) || !(1..=MAX_SIDE).contains(&height) {
-            return refuse(format!("{width} x {height} pixels; each side must be from 1 to {MAX_SIDE}"));
+        let needed = format.bytes_needed(width, height, stride)?;
+        if needed <= data.len() {
+            return Ok(Self { data, width, height, stride, format });
         }
-        let row = width as usize * format.bytes_per_pixel();
-        if stride < row {
-            return refuse(format!("a stride of {stride} bytes is shorter than a row of {row} bytes"));
-        }
-        match stride.checked_mul(height as usize - 1).and_then(|bytes| bytes.checked_add(row)) {
-            Some(needed) if needed <= data.len() => Ok(Self { data, width, height, stride, format }),
-            needed => refuse(format!(
-                "{width} x {height} {format:?} with a stride of {stride} needs {} bytes, and there are {}",
-                needed.map_or_else(|| "more than all".to_owned(), |n| n.to_string()),
+        Err(Error::ImageBuffer {
+            reason: format!(
+                "{width} x {height} {format:?} with a stride of {stride} needs {needed} bytes, and there are {}",
                 data.len()
-            )),
-        }
+            ),
+        })
     }
 
     /// Width in pixels, at least 1.
