@@ -54,8 +54,9 @@
  * little memory, too little stack.)
  *
  * Stability. Numbers of a status or of another enum are never given to something else. Within one minor version (0.1.x), and from 1.0
- * on within one major version, functions, members and numbers are added and none is taken away or changed; the SONAME says which
- * version a program was linked for.
+ * on within one major version, functions and numbers are added, settings get members at their end, and nothing is taken away or
+ * changed; other structs stay as they are, and what is new about them gets functions of its own. The SONAME says which version a
+ * program was linked for.
  */
 
 #ifndef FACE_H
@@ -1261,6 +1262,20 @@ face_status_t face_pipeline_aligned_crop(const face_pipeline_t *pipeline,
 face_status_t face_pipeline_embed(const face_pipeline_t *pipeline, const face_crop_t *crop, face_embedding_t **embedding);
 
 /**
+ * Stages 2 to 4 for one face that was found already.
+ *
+ * @param pipeline  The pipeline.
+ * @param view      The image in which it was found.
+ * @param detection The face.
+ * @param analysis  Receives that one face, with its embedding.
+ * @return As the stages.
+ */
+face_status_t face_pipeline_embed_detection(const face_pipeline_t *pipeline,
+                                            const face_image_view_t *view,
+                                            const face_detection_t *detection,
+                                            face_analysis_t **analysis);
+
+/**
  * All four stages: finds and embeds every face of an image. None is an empty analysis, and no failure.
  *
  * @param pipeline The pipeline.
@@ -1414,13 +1429,17 @@ typedef struct {
    */
   const char *source;
   /**
-   * How good the picture is, from 0 to 1, such as the detector's score; negative where it is not known.
+   * When it was enrolled, in seconds since 1970-01-01 00:00 UTC; 0 for now.
+   */
+  uint64_t enrolled_at;
+  /**
+   * How good the picture is, from 0 to 1, such as the detector's score.
    */
   float quality;
   /**
-   * Must be 0.
+   * 1: the quality is known. 0: it is not.
    */
-  uint32_t reserved;
+  uint32_t has_quality;
 } face_new_template_t;
 
 /**
@@ -1567,13 +1586,42 @@ const face_space_t *face_gallery_space(const face_gallery_t *gallery);
 face_status_t face_gallery_count(const face_gallery_t *gallery, uint64_t *subjects, uint64_t *templates);
 
 /**
+ * How much of a gallery a filter lets pass: what a search with the same filter would look at.
+ *
+ * @param gallery        The gallery.
+ * @param only           Numbers of people; NULL for all.
+ * @param only_count     How many numbers.
+ * @param metadata       Only people whose metadata contains this JSON object; NULL for all.
+ * @param subjects       Receives the number of people; may be NULL.
+ * @param templates      Receives the number of their templates; may be NULL.
+ * @return FACE_STATUS_FORMAT for metadata that is no JSON object.
+ */
+face_status_t face_gallery_count_matching(const face_gallery_t *gallery,
+                                          const uint64_t *only,
+                                          size_t only_count,
+                                          const char *metadata,
+                                          uint64_t *subjects,
+                                          uint64_t *templates);
+
+/**
+ * Memory that a gallery takes on this machine.
+ *
+ * @param gallery     The gallery.
+ * @param records     Receives the bytes of names, metadata and what is known of templates, estimated; may be NULL.
+ * @param vectors     Receives the bytes of vectors and their keys; may be NULL.
+ * @param approximate Receives the bytes of the approximate index; may be NULL. All three are 0 for a gallery on a server.
+ */
+face_status_t face_gallery_memory_use(const face_gallery_t *gallery, size_t *records, size_t *vectors, size_t *approximate);
+
+/**
  * Enrols a person.
  *
  * @param gallery The gallery.
  * @param subject Name, metadata and at least one template.
  * @param id      Receives the number that the gallery gives; may be NULL.
  * @return FACE_STATUS_NAME_TAKEN; FACE_STATUS_GALLERY_SPACE for an embedding of another space; FACE_STATUS_INVALID_ARGUMENT for an
- *         impossible name, quality or metadata; FACE_STATUS_GALLERY_READ_ONLY; FACE_STATUS_GALLERY_STORE.
+ *         impossible name, quality or metadata; FACE_STATUS_FORMAT for metadata that is no JSON object;
+ *         FACE_STATUS_GALLERY_READ_ONLY; FACE_STATUS_GALLERY_STORE.
  */
 face_status_t face_gallery_enroll(const face_gallery_t *gallery, const face_new_subject_t *subject, uint64_t *id);
 
@@ -2010,7 +2058,7 @@ typedef struct {
  * @param params          NULL for the default ones.
  * @param identifications Receives the answers.
  * @return FACE_STATUS_GALLERY_SPACE for a probe of another space; FACE_STATUS_THRESHOLD_UNKNOWN; FACE_STATUS_INVALID_ARGUMENT;
- *         FACE_STATUS_GALLERY_STORE.
+ *         FACE_STATUS_FORMAT for a filter that is no JSON object; FACE_STATUS_GALLERY_STORE.
  */
 face_status_t face_gallery_identify(const face_gallery_t *gallery,
                                     const face_embedding_t *const *probes,

@@ -55,8 +55,24 @@ template <class Handle, class Function, class... Arguments> Handle make(Function
   return Handle(object);
 }
 
-/// Text that may be NULL.
-inline const char *text(const std::optional<std::string> &value) { return value ? value->c_str() : nullptr; }
+/// Text for C, which would end it at the first NUL.
+inline const char *text(const std::string &value)
+{
+  if (value.find('\0') != std::string::npos)
+    throw Error(FACE_STATUS_INVALID_ARGUMENT, "a text holds a NUL character");
+  return value.c_str();
+}
+
+/// Text that may be left out.
+inline const char *text(const std::optional<std::string> &value) { return value ? text(*value) : nullptr; }
+
+/// Text from C; NULL after a failure, such as that of an object that was moved away.
+inline std::string copied(const char *value)
+{
+  if (value == nullptr)
+    throw Error(FACE_STATUS_NULL_POINTER, face_last_error());
+  return value;
+}
 
 /// What is left out is NULL.
 inline std::optional<std::string> optional(const char *value)
@@ -94,15 +110,54 @@ struct Threshold {
   {
   }
   /// For C; it needs this threshold.
-  face_threshold_t lend() const noexcept { return face_threshold_t{far, measured_on.c_str(), similarity}; }
+  face_threshold_t lend() const & { return face_threshold_t{far, detail::text(measured_on), similarity}; }
+  face_threshold_t lend() const && = delete;
 };
+
+/// One entry of the catalogue of models.
+struct Model {
+  std::string name, role, licence, summary, path;
+  std::uint64_t bytes;
+  bool is_default, is_present;
+};
+
+/// What the catalogue knows, as it lies in a folder; without one, in that of FACE_MODELS or the platform's cache.
+inline std::vector<Model> models(const std::optional<std::string> &folder = std::nullopt)
+{
+  using Models = detail::Owned<face_models_t, face_models_free>;
+  const Models listed = detail::make<Models>(face_models_list, detail::text(folder));
+  std::vector<Model> all;
+  for (std::size_t i = 0; i < face_models_count(listed.get()); i++) {
+    face_model_t model{};
+    detail::check(face_models_get(listed.get(), i, &model));
+    all.push_back(Model{model.name, model.role, model.licence, model.summary, model.path, model.bytes, model.is_default,
+                        model.is_present});
+  }
+  return all;
+}
+
+/// Checks size and SHA-256 of a model.
+inline void check_model(const std::string &name, const std::optional<std::string> &folder = std::nullopt)
+{
+  detail::check(face_models_check(detail::text(folder), detail::text(name)));
+}
+
+/// Brings models into the folder; no names stand for the default ones.
+inline void pull_models(const std::vector<std::string> &names = {}, const std::optional<std::string> &folder = std::nullopt,
+                        face_pull_progress_t progress = nullptr, void *user = nullptr)
+{
+  std::vector<const char *> lent;
+  for (const std::string &name : names)
+    lent.push_back(detail::text(name));
+  detail::check(face_models_pull(detail::text(folder), lent.data(), lent.size(), progress, user));
+}
 
 /// A photo in memory, 8-bit RGB.
 class Image {
 public:
   static Image open(const std::string &path, const face_image_limits_t *limits = nullptr)
   {
-    return Image(detail::make<Handle>(face_image_open, path.c_str(), limits));
+    return Image(detail::make<Handle>(face_image_open, detail::text(path), limits));
   }
   static Image decode(const std::uint8_t *bytes, std::size_t length, const face_image_limits_t *limits = nullptr)
   {
@@ -111,14 +166,16 @@ public:
   static Image copy(const Pixels &view) { return Image(detail::make<Handle>(face_image_copy, &view)); }
 
   /// The pixels, lent as long as the image lives.
-  Pixels view() const
+  Pixels view() const &
   {
     Pixels view{};
     detail::check(face_image_view(get(), &view));
     return view;
   }
+  Pixels view() const && = delete;
+  /// So that an image can be handed to a call, also one that lives no longer than that. Keep the image where you keep the pixels.
   operator Pixels() const { return view(); }
-  void save(const std::string &path) const { detail::check(face_image_save(get(), path.c_str())); }
+  void save(const std::string &path) const { detail::check(face_image_save(get(), detail::text(path))); }
   const face_image_t *get() const noexcept { return handle_.get(); }
 
 private:
@@ -137,8 +194,8 @@ inline Image draw(const Pixels &view, const std::vector<Detection> &detections)
 /// What embeddings mean: model, preprocessing and metric, with the thresholds that were measured for them.
 class Space {
 public:
-  std::string id() const { return face_space_id(get()); }
-  std::string model() const { return face_space_model(get()); }
+  std::string id() const { return detail::copied(face_space_id(get())); }
+  std::string model() const { return detail::copied(face_space_model(get())); }
   std::size_t dimension() const noexcept { return face_space_dimension(get()); }
   face_metric_t metric() const noexcept { return face_space_metric(get()); }
 
@@ -162,7 +219,7 @@ public:
   /// The space of an export of a gallery.
   static Space of_export(const std::string &path)
   {
-    return Space(detail::make<Handle>(face_export_space, path.c_str()));
+    return Space(detail::make<Handle>(face_export_space, detail::text(path)));
   }
   const face_space_t *get() const noexcept { return owned_ ? owned_.get() : lent_; }
 
@@ -240,8 +297,7 @@ inline std::vector<std::size_t> cluster(const std::vector<Embedding> &embeddings
   for (const Embedding &embedding : embeddings)
     pointers.push_back(embedding.get());
   std::vector<std::size_t> groups(embeddings.size());
-  std::size_t none = 0;
-  detail::check(face_cluster(pointers.data(), pointers.size(), min_similarity, groups.empty() ? &none : groups.data()));
+  detail::check(face_cluster(pointers.data(), pointers.size(), min_similarity, groups.data()));
   return groups;
 }
 
@@ -269,6 +325,7 @@ public:
   std::vector<Rejected> rejected() && { return std::move(rejected_); }
   /// The face with the largest box; nullptr where there is none.
   const Face *largest() const & noexcept { return faces_.empty() ? nullptr : &faces_[largest_]; }
+  const Face *largest() const && = delete; // It would point into an analysis that is gone.
 
 private:
   explicit Analysis(const face_analysis_t *analysis) : largest_(face_analysis_largest(analysis))
@@ -305,12 +362,13 @@ class Crop {
 public:
   std::size_t count() const noexcept { return face_crop_count(get()); }
   /// One picture, lent as long as the crop lives.
-  Pixels view(std::size_t index = 0) const
+  Pixels view(std::size_t index = 0) const &
   {
     Pixels view{};
     detail::check(face_crop_view(get(), index, &view));
     return view;
   }
+  Pixels view(std::size_t index = 0) const && = delete;
   /// Row by row, the 2x3 matrix from pixels of the photo to pixels of the crop.
   std::array<double, 6> transform() const
   {
@@ -341,6 +399,7 @@ public:
 
   /// Lent as long as the pipeline lives.
   Space space() const & { return Space(face_pipeline_space(get())); }
+  Space space() const && = delete;
 
   std::vector<Detection> detect(const Pixels &view) const
   {
@@ -369,6 +428,11 @@ public:
   Embedding embed(const Crop &crop) const
   {
     return Embedding(detail::make<Embedding::Handle>(face_pipeline_embed, get(), crop.get()));
+  }
+  /// Stages 2 to 4 for one face.
+  Face embed_detection(const Pixels &view, const Detection &detection) const
+  {
+    return Analysis(detail::make<Analyzed>(face_pipeline_embed_detection, get(), &view, &detection).get()).faces_.at(0);
   }
   Analysis analyze(const Pixels &view) const
   {
@@ -406,6 +470,8 @@ struct NewTemplate {
   Embedding embedding;
   std::optional<std::string> source = std::nullopt;
   std::optional<float> quality = std::nullopt;
+  /// Seconds since 1970-01-01 00:00 UTC; 0 for now.
+  std::uint64_t enrolled_at = 0;
 };
 
 /// What is known of an enrolled template.
@@ -440,7 +506,8 @@ struct Identification {
   std::uint64_t templates;
   double fpir_bound;
   /// The person, or nullptr for nobody.
-  const Candidate *best_match() const noexcept { return is_match && !candidates.empty() ? &candidates[0] : nullptr; }
+  const Candidate *best_match() const & noexcept { return is_match && !candidates.empty() ? &candidates[0] : nullptr; }
+  const Candidate *best_match() const && = delete; // It would point into an answer that is gone.
 };
 
 /// Enrolled people, for all threads.
@@ -454,15 +521,15 @@ public:
   }
   static Gallery create(const std::string &path, const Space &space, Params params = {})
   {
-    return Gallery(detail::make<Handle>(face_gallery_create, path.c_str(), space.get(), sized(params)));
+    return Gallery(detail::make<Handle>(face_gallery_create, detail::text(path), space.get(), sized(params)));
   }
   static Gallery open(const std::string &path, Params params = {})
   {
-    return Gallery(detail::make<Handle>(face_gallery_open, path.c_str(), sized(params)));
+    return Gallery(detail::make<Handle>(face_gallery_open, detail::text(path), sized(params)));
   }
   static Gallery open_read_only(const std::string &path, Params params = {})
   {
-    return Gallery(detail::make<Handle>(face_gallery_open_read_only, path.c_str(), sized(params)));
+    return Gallery(detail::make<Handle>(face_gallery_open_read_only, detail::text(path), sized(params)));
   }
   static Gallery create_postgres(face_postgres_params_t params, const Space &space)
   {
@@ -473,9 +540,10 @@ public:
     return Gallery(detail::make<Handle>(face_gallery_open_postgres, sized(params)));
   }
 
-  std::string name() const { return face_gallery_name(get()); }
+  std::string name() const { return detail::copied(face_gallery_name(get())); }
   /// Lent as long as the gallery lives.
   Space space() const & { return Space(face_gallery_space(get())); }
+  Space space() const && = delete;
   /// Numbers of people and of templates.
   std::pair<std::uint64_t, std::uint64_t> count() const
   {
@@ -488,10 +556,17 @@ public:
                        const std::optional<std::string> &metadata = std::nullopt)
   {
     const std::vector<face_new_template_t> lent = lend(templates);
-    const face_new_subject_t subject{name.c_str(), detail::text(metadata), lent.data(), lent.size()};
+    const face_new_subject_t subject{detail::text(name), detail::text(metadata), lent.data(), lent.size()};
     std::uint64_t id = 0;
     detail::check(face_gallery_enroll(get(), &subject, &id));
     return id;
+  }
+  /// Number of people that a search would look at, and of their templates; `metadata` is a JSON object.
+  std::pair<std::uint64_t, std::uint64_t> count_matching(const std::string &metadata) const
+  {
+    std::pair<std::uint64_t, std::uint64_t> count;
+    detail::check(face_gallery_count_matching(get(), nullptr, 0, detail::text(metadata), &count.first, &count.second));
+    return count;
   }
   std::vector<std::uint64_t> add_templates(std::uint64_t subject, const std::vector<NewTemplate> &templates)
   {
@@ -502,11 +577,11 @@ public:
   }
   void rename(std::uint64_t subject, const std::string &name)
   {
-    detail::check(face_gallery_rename(get(), subject, name.c_str()));
+    detail::check(face_gallery_rename(get(), subject, detail::text(name)));
   }
   void set_metadata(std::uint64_t subject, const std::string &metadata)
   {
-    detail::check(face_gallery_set_metadata(get(), subject, metadata.c_str()));
+    detail::check(face_gallery_set_metadata(get(), subject, detail::text(metadata)));
   }
   void set_thresholds(const std::vector<Threshold> &thresholds)
   {
@@ -524,7 +599,7 @@ public:
   }
   std::optional<Subject> find(const std::string &name) const
   {
-    std::vector<Subject> found = subjects(detail::make<Subjects>(face_gallery_find, get(), name.c_str()));
+    std::vector<Subject> found = subjects(detail::make<Subjects>(face_gallery_find, get(), detail::text(name)));
     return found.empty() ? std::nullopt : std::optional<Subject>(std::move(found[0]));
   }
   /// A page; an empty one is the end. `after` is the last id of the page before.
@@ -574,11 +649,11 @@ public:
 
   void compact() { detail::check(face_gallery_compact(get())); }
   void save_index() { detail::check(face_gallery_save_index(get())); }
-  void export_to(const std::string &path) const { detail::check(face_gallery_export(get(), path.c_str())); }
+  void export_to(const std::string &path) const { detail::check(face_gallery_export(get(), detail::text(path))); }
   face_import_report_t import_from(const std::string &path, bool skip_existing = false)
   {
     face_import_report_t report{};
-    detail::check(face_gallery_import(get(), path.c_str(), skip_existing ? 1 : 0, &report));
+    detail::check(face_gallery_import(get(), detail::text(path), skip_existing ? 1 : 0, &report));
     return report;
   }
   /// Pairs of people who may be one, the most alike first.
@@ -607,7 +682,8 @@ private:
   {
     std::vector<face_new_template_t> lent;
     for (const NewTemplate &one : templates)
-      lent.push_back({one.embedding.get(), detail::text(one.source), one.quality.value_or(-1.0F), 0});
+      lent.push_back({one.embedding.get(), detail::text(one.source), one.enrolled_at, one.quality.value_or(0.0F),
+                      one.quality ? 1U : 0U});
     return lent;
   }
   static Candidate copied(const face_candidate_t &other)

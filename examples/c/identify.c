@@ -32,8 +32,7 @@ static int enroll(const face_pipeline_t *pipeline, const face_gallery_t *gallery
   char name[256];
   const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
   snprintf(name, sizeof name, "%.*s", (int)strcspn(base, "."), base);
-  face_new_template_t template_of_face = {
-      .embedding = face_analysis_embedding(face, 0), .source = path, .quality = -1.0f};
+  face_new_template_t template_of_face = {.embedding = face_analysis_embedding(face, 0), .source = path};
   face_new_subject_t subject = {.name = name, .templates = &template_of_face, .template_count = 1};
   face_status_t status = face_gallery_enroll(gallery, &subject, NULL);
   face_analysis_free(face);

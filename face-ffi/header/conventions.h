@@ -54,6 +54,7 @@
  * little memory, too little stack.)
  *
  * Stability. Numbers of a status or of another enum are never given to something else. Within one minor version (0.1.x), and from 1.0
- * on within one major version, functions, members and numbers are added and none is taken away or changed; the SONAME says which
- * version a program was linked for.
+ * on within one major version, functions and numbers are added, settings get members at their end, and nothing is taken away or
+ * changed; other structs stay as they are, and what is new about them gets functions of its own. The SONAME says which version a
+ * program was linked for.
  */

@@ -170,10 +170,12 @@ pub unsafe extern "C" fn face_cluster(
 ) -> face_status_t {
     guard::status("face_cluster", || {
         let embeddings = unsafe { self::embeddings(embeddings, count, "embeddings") }?;
-        let groups = unsafe { out(groups, "groups") }?;
+        let groups = if embeddings.is_empty() { None } else { Some(unsafe { out(groups, "groups") }?) };
         let found = face_core::gallery::cluster(&embeddings, min_similarity)?;
-        // SAFETY: as many as embeddings, by what the header asks.
-        unsafe { groups.set_all(found) };
+        if let Some(groups) = groups {
+            // SAFETY: as many as embeddings, by what the header asks.
+            unsafe { groups.set_all(found) };
+        }
         Ok(())
     })
 }

@@ -60,7 +60,7 @@ pub struct face_image_limits_t {
     pub reserved: u32,
 }
 
-growing_settings!(face_image_limits_t, reserved: u32);
+growing_settings!(face_image_limits_t, reserved: u32, reserved: u32);
 
 /// A photo in memory, 8-bit RGB.
 ///

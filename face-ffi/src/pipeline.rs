@@ -67,7 +67,7 @@ pub struct face_pipeline_params_t {
     pub reserved: u32,
 }
 
-growing_settings!(face_pipeline_params_t, reserved: u32);
+growing_settings!(face_pipeline_params_t, reserved: u32, reserved: u32);
 
 /// A detector, an aligner, a normalizer and an embedder.
 ///
@@ -287,6 +287,31 @@ pub unsafe extern "C" fn face_pipeline_embed(
         let crop = unsafe { reference(crop, "crop") }?;
         let embedding = unsafe { out(embedding, "embedding") }?;
         embedding.give(face_embedding_t(pipeline.pipeline.embedder.embed(&crop.0)?));
+        Ok(())
+    })
+}
+
+/// Stages 2 to 4 for one face that was found already.
+///
+/// @param pipeline  The pipeline.
+/// @param view      The image in which it was found.
+/// @param detection The face.
+/// @param analysis  Receives that one face, with its embedding.
+/// @return As the stages.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn face_pipeline_embed_detection(
+    pipeline: *const face_pipeline_t,
+    view: *const face_image_view_t,
+    detection: *const face_detection_t,
+    analysis: *mut *mut face_analysis_t,
+) -> face_status_t {
+    guard::status("face_pipeline_embed_detection", || {
+        let pipeline = unsafe { reference(pipeline, "pipeline") }?;
+        let view = unsafe { pixels(view) }?;
+        let detection = unsafe { reference(detection, "detection") }?.read()?;
+        let analysis = unsafe { out(analysis, "analysis") }?;
+        let face = pipeline.pipeline.embed_detection(&view, &detection)?;
+        analysis.give(face_analysis_t::new(face_core::Analysis { faces: vec![face], rejected: vec![] }));
         Ok(())
     })
 }

@@ -148,14 +148,14 @@ pub(crate) unsafe trait Settings: Copy {
     const FIRST_SIZE: usize;
 }
 
-/// Declares settings, with their last member. Those that have grown since their first version need `FIRST_SIZE` written out, as the
-/// offset of the first member that was added.
+/// Declares settings, with the last member that they had in their first version, and the last one of now. `abi/` lists the place of
+/// each member, so that the first one stays where it was.
 macro_rules! growing_settings {
-    ($type:ty, $last:ident: $last_type:ty) => {
+    ($type:ty, $first:ident: $first_type:ty, $last:ident: $last_type:ty) => {
         const _: () = assert!(std::mem::offset_of!($type, $last) + size_of::<$last_type>() == size_of::<$type>());
         // SAFETY: integers, floats and pointers, with `struct_size` first and, as was just checked, no padding at the end.
         unsafe impl crate::pointers::Settings for $type {
-            const FIRST_SIZE: usize = size_of::<$type>();
+            const FIRST_SIZE: usize = std::mem::offset_of!($type, $first) + size_of::<$first_type>();
         }
     };
 }
@@ -217,4 +217,37 @@ pub(crate) use numbered;
 /// A value of a list, by its position.
 pub(crate) fn item<'a, T>(values: &'a [T], index: usize, what: &str) -> Outcome<&'a T> {
     values.get(index).ok_or_else(|| invalid(format!("{what} {index} of {}, counted from 0", values.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Settings that have grown: `second` was added.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Grown {
+        struct_size: usize,
+        first: u64,
+        second: u64,
+    }
+
+    growing_settings!(Grown, first: u64, second: u64);
+
+    fn read(given: &Grown) -> Outcome<Grown> {
+        // SAFETY: as large as any size that is tried.
+        unsafe { settings(given, "given") }
+    }
+
+    #[test]
+    fn programs_of_the_first_version_are_served() {
+        let given = |struct_size| Grown { struct_size, first: 5, second: 7 };
+        let old = read(&given(16)).ok();
+        assert_eq!(old.map(|read| (read.first, read.second)), Some((5, 0)));
+        let new = read(&given(24)).ok();
+        assert_eq!(new.map(|read| (read.first, read.second)), Some((5, 7)));
+        for impossible in [0, 8, 15, 1 << 20] {
+            assert!(read(&given(impossible)).is_err());
+        }
+    }
 }

@@ -109,7 +109,13 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { status: status_of(&error), message: error.to_string() }
+        let status = status_of(&error);
+        let mut message = error.to_string();
+        if status == face_status_t::FACE_STATUS_MODEL_MISSING {
+            // The command that the message names may not be there.
+            message.push_str("; or call face_models_pull()");
+        }
+        Self { status, message }
     }
 }
 

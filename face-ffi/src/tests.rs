@@ -4,6 +4,7 @@
 mod abi;
 mod calls;
 mod header;
+mod regressions;
 
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,41 @@ fn no_function_is_exported_from_a_file_that_the_header_does_not_know() {
 
 /// These cannot fail: they look something up.
 const WITHOUT_GUARD: &[&str] = &["face_last_error", "face_status_name"];
+
+#[test]
+fn nothing_is_exported_from_where_these_tests_do_not_look() {
+    let in_sources: usize = SECTIONS
+        .iter()
+        .map(|(_, file)| std::fs::read_to_string(folder().join("src").join(file)).unwrap().matches("no_mangle").count())
+        .sum();
+    assert_eq!(in_sources, exported().len());
+    let header = std::fs::read_to_string(folder().parent().unwrap().join("include/face.h")).unwrap();
+    let code: String = header.split("/*").filter_map(|part| part.split_once("*/")).map(|(_, code)| code).collect();
+    for function in exported() {
+        assert_eq!(code.matches(&format!("{}(", function.sig.ident)).count(), 1, "{}", function.sig.ident);
+    }
+    assert_eq!(code.matches(");").count() - code.matches("(*face_").count(), exported().len());
+}
+
+/// What the header says of threads.
+#[test]
+fn handles_may_be_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<crate::analysis::face_analysis_t>();
+    shared::<crate::analysis::face_batch_t>();
+    shared::<crate::detection::face_crop_t>();
+    shared::<crate::detection::face_detections_t>();
+    shared::<crate::embedding::face_embedding_t>();
+    shared::<crate::gallery::face_candidates_t>();
+    shared::<crate::gallery::face_duplicates_t>();
+    shared::<crate::gallery::face_gallery_t>();
+    shared::<crate::gallery::face_identifications_t>();
+    shared::<crate::gallery::face_subjects_t>();
+    shared::<crate::image::face_image_t>();
+    shared::<crate::models::face_models_t>();
+    shared::<crate::pipeline::face_pipeline_t>();
+    shared::<crate::space::face_space_t>();
+}
 
 #[test]
 fn the_body_of_every_exported_function_is_one_guard_of_its_name() {

@@ -18,14 +18,15 @@ int main(int argc, char **argv)
     printf("%s{\"width\": %u, \"height\": %u, \"faces\": [", i > 1 ? ",\n" : "", view.width, view.height);
     for (size_t j = 0; j < face_analysis_count(analysis); j++) {
       face_detection_t face;
+      face_landmarks_t landmarks;
       WORKS(face_analysis_detection(analysis, j, &face));
+      WORKS(face_analysis_landmarks(analysis, j, &landmarks));
       const face_embedding_t *embedding = face_analysis_embedding(analysis, j);
       const face_box_t box = face.bounding_box;
       printf("%s{\"box\": [%.9g, %.9g, %.9g, %.9g], \"score\": %.9g, \"landmarks\": [", j > 0 ? ",\n" : "", (double)box.x,
              (double)box.y, (double)box.width, (double)box.height, (double)face.score);
       for (int k = 0; k < 5; k++)
-        printf("%s[%.9g, %.9g]", k > 0 ? ", " : "", (double)face.landmarks.points[k].x,
-               (double)face.landmarks.points[k].y);
+        printf("%s[%.9g, %.9g]", k > 0 ? ", " : "", (double)landmarks.points[k].x, (double)landmarks.points[k].y);
       printf("], \"embedding\": [");
       for (size_t k = 0; k < face_embedding_dimension(embedding); k++)
         printf("%s%.9g", k > 0 ? ", " : "", (double)face_embedding_values(embedding)[k]);

@@ -251,7 +251,7 @@ static void test_models(void)
   FAILS(face_models_check(NULL, "no-such-model"), FACE_STATUS_UNKNOWN_NAME);
   WORKS(face_models_check(NULL, "centerface"));
   FAILS(face_models_check(folder, "centerface"), FACE_STATUS_MODEL_MISSING);
-  CHECK(strstr(face_last_error(), "pull") != NULL);
+  CHECK(strstr(face_last_error(), "face_models_pull()") != NULL);
 
   const char *names[] = {"centerface", NULL};
   IS_NULL(face_models_pull(NULL, names, 2, NULL, NULL));
@@ -443,6 +443,18 @@ static void test_stages(void)
   CHECK(face_embedding_dimension(lent) == face_embedding_dimension(embedding));
   CHECK(memcmp(face_embedding_values(lent), face_embedding_values(embedding),
                sizeof(float) * face_embedding_dimension(lent))
+        == 0);
+  face_analysis_free(analysis);
+
+  IS_NULL(face_pipeline_embed_detection(NULL, &pixels, &detection, &analysis));
+  IS_NULL(face_pipeline_embed_detection(pipeline, NULL, &detection, &analysis));
+  IS_NULL(face_pipeline_embed_detection(pipeline, &pixels, NULL, &analysis));
+  IS_NULL(face_pipeline_embed_detection(pipeline, &pixels, &detection, NULL));
+  blind.landmarks.scheme = FACE_LANDMARKS_NONE;
+  FAILS(face_pipeline_embed_detection(pipeline, &pixels, &blind, &analysis), FACE_STATUS_LANDMARKS_MISSING);
+  WORKS(face_pipeline_embed_detection(pipeline, &pixels, &detection, &analysis));
+  CHECK(memcmp(face_embedding_values(face_analysis_embedding(analysis, 0)), face_embedding_values(embedding),
+               sizeof(float) * 128)
         == 0);
   face_analysis_free(analysis);
 
@@ -659,6 +671,7 @@ static void test_embeddings(void)
   IS_INVALID(face_cluster(all, (size_t)-1, threshold.similarity, groups));
   IS_INVALID(face_cluster(all, 3, (float)(1e38 * 1e3) * 0.0F, groups));
   CHECK(groups[0] == 9);
+  WORKS(face_cluster(NULL, 0, threshold.similarity, NULL));
   WORKS(face_cluster(all, 3, threshold.similarity, groups));
   CHECK(groups[0] == 0 && groups[1] == 1 && groups[2] == 0 && groups[3] == 9);
 
@@ -689,6 +702,10 @@ static void test_gallery_params(void)
   TRY(expansion_add, 4097);
   TRY(expansion_search, 1);
   TRY(reserved, 1);
+  params.reserved = 0;
+  params.approximate = 0;
+  params.connectivity = 16;
+  IS_INVALID(face_gallery_in_memory(space, &params, &gallery));
   IS_NULL(face_gallery_in_memory(NULL, NULL, &gallery));
   IS_NULL(face_gallery_in_memory(space, NULL, NULL));
   IS_NULL(face_gallery_create(NULL, space, NULL, &gallery));
@@ -740,6 +757,8 @@ static void test_gallery_params(void)
   server.hnsw_m = 101;
   IS_INVALID(face_gallery_create_postgres(&server, space, &gallery));
   server.hnsw = 0;
+  IS_INVALID(face_gallery_create_postgres(&server, space, &gallery));
+  server.hnsw_m = 0;
   server.connect_timeout_ms = 2000;
   FAILS(face_gallery_open_postgres(&server, &gallery), FACE_STATUS_GALLERY_STORE);
   CHECK(strstr(face_last_error(), "secret") == NULL);
@@ -756,8 +775,9 @@ static void test_gallery(void)
   templates[0].embedding = one;
   templates[0].source = "one.jpg";
   templates[0].quality = 0.75F;
+  templates[0].has_quality = 1;
   templates[1].embedding = other;
-  templates[1].quality = -1.0F;
+  templates[1].enrolled_at = 1234567890;
   face_new_subject_t subject;
   memset(&subject, 0, sizeof subject);
   uint64_t id = 77, ids[2] = {77, 77};
@@ -792,6 +812,9 @@ static void test_gallery(void)
   templates[0].quality = 1.5F;
   IS_INVALID(face_gallery_enroll(gallery, &subject, &id));
   templates[0].quality = 0.75F;
+  templates[0].has_quality = 2;
+  IS_INVALID(face_gallery_enroll(gallery, &subject, &id));
+  templates[0].has_quality = 1;
   subject.template_count = (size_t)-1;
   IS_INVALID(face_gallery_enroll(gallery, &subject, &id));
   subject.template_count = 1;
@@ -827,6 +850,21 @@ static void test_gallery(void)
   WORKS(face_gallery_count(gallery, NULL, NULL));
   WORKS(face_gallery_count(gallery, &subjects_counted, &templates_counted));
   CHECK(subjects_counted == 3 && templates_counted == 4);
+
+  IS_NULL(face_gallery_count_matching(NULL, NULL, 0, NULL, &subjects_counted, &templates_counted));
+  IS_INVALID(face_gallery_count_matching(gallery, NULL, 1, NULL, &subjects_counted, &templates_counted));
+  FAILS(face_gallery_count_matching(gallery, NULL, 0, "[", &subjects_counted, &templates_counted), FACE_STATUS_FORMAT);
+  CHECK(subjects_counted == 3 && templates_counted == 4);
+  WORKS(face_gallery_count_matching(gallery, NULL, 0, NULL, NULL, NULL));
+  WORKS(face_gallery_count_matching(gallery, ids, 1, "{\"team\": \"A\"}", &subjects_counted, &templates_counted));
+  CHECK(subjects_counted == 0 && templates_counted == 0);
+  WORKS(face_gallery_count_matching(gallery, NULL, 0, "{\"team\": \"A\"}", &subjects_counted, &templates_counted));
+  CHECK(subjects_counted == 2 && templates_counted == 3);
+  size_t records = 0, vectors = 0, graph = 1;
+  IS_NULL(face_gallery_memory_use(NULL, &records, &vectors, &graph));
+  WORKS(face_gallery_memory_use(gallery, NULL, NULL, NULL));
+  WORKS(face_gallery_memory_use(gallery, &records, &vectors, &graph));
+  CHECK(records > 0 && vectors >= 4 * 128 * sizeof(float) && graph == 0);
 
   /* Look up. */
   face_subjects_t *people = UNTOUCHED(face_subjects_t);
@@ -867,6 +905,10 @@ static void test_gallery(void)
   WORKS(face_subjects_template(people, 0, 0, &known));
   CHECK(known.id == 1 && known.quality == 0.75F && strcmp(known.source, "one.jpg") == 0);
   CHECK(known.enrolled_at > 1700000000);
+  face_subjects_free(people);
+  WORKS(face_gallery_subject(gallery, 2, &people));
+  WORKS(face_subjects_template(people, 0, 0, &known));
+  CHECK(known.enrolled_at == 1234567890 && known.quality < 0.0F && known.source == NULL);
   face_subjects_free(people);
 
   face_embedding_t *kept = UNTOUCHED(face_embedding_t);
@@ -914,6 +956,9 @@ static void test_gallery(void)
   IS_NULL(face_gallery_identify(gallery, probes, 1, &params, &answers));
   params.decision = FACE_DECISION_FAR;
   IS_INVALID(face_gallery_identify(gallery, probes, 1, &params, &answers)); /* rate 0 */
+  params.threshold = &threshold;
+  IS_INVALID(face_gallery_identify(gallery, probes, 1, &params, &answers)); /* and not FACE_DECISION_THRESHOLD */
+  params.threshold = NULL;
   params.rate = 0.123;
   FAILS(face_gallery_identify(gallery, probes, 1, &params, &answers), FACE_STATUS_THRESHOLD_UNKNOWN);
   params.rate = 0.0;

@@ -28,6 +28,17 @@ template <class Work> static void throws(face_status_t expected, Work work)
   CHECK(!"it throws");
 }
 
+// Whether an expression compiles.
+#define CAN(name, ...) \
+  template <class T> static constexpr auto can_##name(int) -> decltype((void)(__VA_ARGS__), true) { return true; } \
+  template <class T> static constexpr bool can_##name(long) { return false; }
+
+CAN(view, std::declval<T>().view())
+CAN(space, std::declval<T>().space())
+CAN(largest, std::declval<T>().largest())
+CAN(best_match, std::declval<T>().best_match())
+CAN(lend, std::declval<T>().lend())
+
 static std::vector<float> values(const face::Embedding &embedding) { return embedding.values(); }
 
 int main(int argc, char **argv)
@@ -75,6 +86,30 @@ int main(int argc, char **argv)
   CHECK(batch[1].analysis && batch[1].analysis->largest() == nullptr);
   CHECK(!batch[2].analysis && batch[2].error->status() == FACE_STATUS_NULL_POINTER);
 
+  const face::Face alone = pipeline.embed_detection(photo, found[0]);
+  CHECK(values(alone.embedding) == values(one));
+
+  // What would dangle does not compile; what is gone says so.
+  static_assert(!can_view<face::Image>(0) && can_view<const face::Image &>(0));
+  static_assert(!can_space<face::Pipeline>(0) && can_space<const face::Pipeline &>(0));
+  static_assert(!can_space<face::Gallery>(0) && can_space<const face::Gallery &>(0));
+  static_assert(!can_largest<face::Analysis>(0) && can_largest<const face::Analysis &>(0));
+  static_assert(!can_best_match<face::Identification>(0) && can_best_match<const face::Identification &>(0));
+  static_assert(!can_lend<face::Threshold>(0) && can_lend<const face::Threshold &>(0));
+  face::Space left = one.space(), taken = std::move(left);
+  throws(FACE_STATUS_NULL_POINTER, [&] { (void)left.id(); });
+  CHECK(taken.id() == one.space().id());
+
+  // Models.
+  std::size_t defaults = 0;
+  for (const face::Model &model : face::models())
+    defaults += model.is_default && model.is_present && !model.licence.empty();
+  CHECK(defaults >= 2);
+  face::check_model("centerface");
+  face::pull_models();
+  throws(FACE_STATUS_UNKNOWN_NAME, [] { face::pull_models({"no-such-model"}); });
+  throws(FACE_STATUS_MODEL_MISSING, [&] { face::check_model("centerface", folder); });
+
   // Embeddings: copies, moves, spaces.
   face::Embedding copy = one, moved = std::move(copy);
   copy = other;
@@ -98,6 +133,8 @@ int main(int argc, char **argv)
     throws(FACE_STATUS_GALLERY_IN_USE, [&] { face::Gallery::open(path); });
     const std::uint64_t ada = gallery.enroll("Ada", {{one, "one.jpg", 0.9F}, {again}}, R"({"team": "A"})");
     throws(FACE_STATUS_NAME_TAKEN, [&] { gallery.enroll("Ada", {{one}}); });
+    throws(FACE_STATUS_INVALID_ARGUMENT, [&] { gallery.enroll(std::string("Ada\0Bob", 7), {{one}}); });
+    CHECK(gallery.count_matching(R"({"team": "A"})").first == 1);
     gallery.enroll("Ben", {{other}});
     CHECK(gallery.add_templates(ada, {{one}}).size() == 1);
     CHECK(gallery.count().first == 2 && gallery.count().second == 4);
@@ -112,7 +149,8 @@ int main(int argc, char **argv)
     CHECK(answer.best_match() && answer.best_match()->name == "Ada" && answer.templates == 4 && answer.candidates.size() == 2);
     face_identify_params_t params{};
     params.metadata = R"({"team": "B"})";
-    CHECK(gallery.identify(one, params).best_match() == nullptr);
+    const face::Identification nobody_there = gallery.identify(one, params);
+    CHECK(nobody_there.best_match() == nullptr);
     CHECK(gallery.search(one).size() == 2);
     CHECK(gallery.duplicates(threshold.similarity).empty());
     gallery.rename(ada, "Ada L.");

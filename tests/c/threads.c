@@ -1,6 +1,7 @@
 /* One pipeline and one gallery, used by 8 threads at the same time: all get the numbers that one alone gets.
  *
  *   threads FOLDER PHOTO OTHER_PERSON */
+#define CHECKED_BY_THREADS
 #include "check.h"
 #include <pthread.h>
 
@@ -26,7 +27,7 @@ static void *work(void *argument)
     /* Enrol a name of one's own, and look oneself up while others enrol and remove. */
     char name[64];
     snprintf(name, sizeof name, "thread %zu, round %zu", own, round);
-    face_new_template_t template_of_face = {embedding, NULL, -1.0F, 0};
+    face_new_template_t template_of_face = {embedding, NULL, 0, 0.0F, 0};
     face_new_subject_t subject = {name, NULL, &template_of_face, 1};
     uint64_t id = 0;
     CHECK(face_gallery_enroll(gallery, &subject, &id) == FACE_STATUS_OK);

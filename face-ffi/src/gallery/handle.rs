@@ -5,6 +5,7 @@ use std::path::Path;
 
 use face_core::gallery::{Gallery, LocalGallery, Page, SubjectId, TemplateId};
 
+use super::identification::filter;
 use super::params::face_gallery_params_t;
 use super::records::{face_new_subject_t, face_new_template_t, face_subjects_t, metadata, new_subject, new_templates};
 use crate::embedding::face_embedding_t;
@@ -187,13 +188,87 @@ pub unsafe extern "C" fn face_gallery_count(
     })
 }
 
+/// How much of a gallery a filter lets pass: what a search with the same filter would look at.
+///
+/// @param gallery        The gallery.
+/// @param only           Numbers of people; NULL for all.
+/// @param only_count     How many numbers.
+/// @param metadata       Only people whose metadata contains this JSON object; NULL for all.
+/// @param subjects       Receives the number of people; may be NULL.
+/// @param templates      Receives the number of their templates; may be NULL.
+/// @return FACE_STATUS_FORMAT for metadata that is no JSON object.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn face_gallery_count_matching(
+    gallery: *const face_gallery_t,
+    only: *const u64,
+    only_count: usize,
+    metadata: *const c_char,
+    subjects: *mut u64,
+    templates: *mut u64,
+) -> face_status_t {
+    guard::status("face_gallery_count_matching", || {
+        let gallery = unsafe { self::gallery(gallery) }?;
+        let filter = unsafe { filter(["only", "metadata"], only, only_count, metadata) }?;
+        let subjects = unsafe { optional_out(subjects, "subjects") }?;
+        let templates = unsafe { optional_out(templates, "templates") }?;
+        let count = gallery.count_matching(&filter)?;
+        if let Some(subjects) = subjects {
+            subjects.set(count.subjects);
+        }
+        if let Some(templates) = templates {
+            templates.set(count.templates);
+        }
+        Ok(())
+    })
+}
+
+/// Memory that a gallery takes on this machine.
+///
+/// @param gallery     The gallery.
+/// @param records     Receives the bytes of names, metadata and what is known of templates, estimated; may be NULL.
+/// @param vectors     Receives the bytes of vectors and their keys; may be NULL.
+/// @param approximate Receives the bytes of the approximate index; may be NULL. All three are 0 for a gallery on a server.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn face_gallery_memory_use(
+    gallery: *const face_gallery_t,
+    records: *mut usize,
+    vectors: *mut usize,
+    approximate: *mut usize,
+) -> face_status_t {
+    guard::status("face_gallery_memory_use", || {
+        let gallery = unsafe { reference(gallery, "gallery") }?;
+        let places = unsafe {
+            [
+                optional_out(records, "records")?,
+                optional_out(vectors, "vectors")?,
+                optional_out(approximate, "approximate")?,
+            ]
+        };
+        let used = match &gallery.kind {
+            Kind::Local(gallery) => {
+                let used = gallery.memory_use();
+                [used.records, used.vectors, used.approximate]
+            }
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(_) => [0; 3],
+        };
+        for (place, bytes) in places.into_iter().zip(used) {
+            if let Some(place) = place {
+                place.set(bytes);
+            }
+        }
+        Ok(())
+    })
+}
+
 /// Enrols a person.
 ///
 /// @param gallery The gallery.
 /// @param subject Name, metadata and at least one template.
 /// @param id      Receives the number that the gallery gives; may be NULL.
 /// @return FACE_STATUS_NAME_TAKEN; FACE_STATUS_GALLERY_SPACE for an embedding of another space; FACE_STATUS_INVALID_ARGUMENT for an
-///         impossible name, quality or metadata; FACE_STATUS_GALLERY_READ_ONLY; FACE_STATUS_GALLERY_STORE.
+///         impossible name, quality or metadata; FACE_STATUS_FORMAT for metadata that is no JSON object;
+///         FACE_STATUS_GALLERY_READ_ONLY; FACE_STATUS_GALLERY_STORE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn face_gallery_enroll(
     gallery: *const face_gallery_t,

@@ -68,7 +68,7 @@ pub struct face_identify_params_t {
     pub mode: u32,
 }
 
-growing_settings!(face_identify_params_t, mode: u32);
+growing_settings!(face_identify_params_t, mode: u32, mode: u32);
 
 /// What is asked of a search. Members that are 0 or NULL have their default.
 #[repr(C)]
@@ -92,7 +92,7 @@ pub struct face_search_params_t {
     pub reserved: u32,
 }
 
-growing_settings!(face_search_params_t, reserved: u32);
+growing_settings!(face_search_params_t, reserved: u32, reserved: u32);
 
 /// An enrolled person who may be the one of the probe. Its name lives as long as the answer that it comes from.
 #[repr(C)]
@@ -146,16 +146,24 @@ impl CandidateText {
 
 /// # Safety
 /// `subjects` is NULL or points to `count` numbers, and `json` is NULL or text.
-unsafe fn filter(subjects: *const u64, count: usize, json: *const c_char) -> Outcome<SubjectFilter> {
+pub(super) unsafe fn filter(
+    [what, json_what]: [&str; 2],
+    subjects: *const u64,
+    count: usize,
+    json: *const c_char,
+) -> Outcome<SubjectFilter> {
     if subjects.is_null() && count != 0 {
-        return Err(invalid(format!("params->subjects is NULL, and its count is {count}")));
+        return Err(invalid(format!("{what} is NULL, and its count is {count}")));
     }
-    let listed = unsafe { array(subjects, count, "params->subjects") }?;
+    let listed = unsafe { array(subjects, count, what) }?;
     Ok(SubjectFilter {
         subjects: (!subjects.is_null()).then(|| listed.iter().copied().map(SubjectId).collect()),
-        metadata: metadata(unsafe { optional_text(json, "params->metadata") }?, "params->metadata")?,
+        metadata: metadata(unsafe { optional_text(json, json_what) }?, json_what)?,
     })
 }
+
+/// How the params call what a filter is made of.
+const FILTER: [&str; 2] = ["params->subjects", "params->metadata"];
 
 numbered!(face_decision_t:
     FACE_DECISION_GALLERY_SIZE | FACE_DECISION_FPIR | FACE_DECISION_FAR | FACE_DECISION_THRESHOLD);
@@ -172,6 +180,9 @@ fn search_mode(mode: u32) -> Outcome<SearchMode> {
 impl face_identify_params_t {
     unsafe fn read(&self) -> Outcome<IdentifyParams> {
         let default = IdentifyParams::default();
+        if self.decision != face_decision_t::FACE_DECISION_THRESHOLD as u32 && !self.threshold.is_null() {
+            return Err(invalid("params->threshold is given, and the decision is not FACE_DECISION_THRESHOLD"));
+        }
         let decision = match face_decision_t::numbered(self.decision, "params->decision")? {
             face_decision_t::FACE_DECISION_GALLERY_SIZE if self.rate == 0.0 => Decision::default(),
             face_decision_t::FACE_DECISION_GALLERY_SIZE => Decision::GallerySize { fpir: self.rate },
@@ -184,7 +195,7 @@ impl face_identify_params_t {
         Ok(IdentifyParams {
             top_k: if self.top_k == 0 { default.top_k } else { self.top_k },
             decision,
-            filter: unsafe { filter(self.subjects, self.subject_count, self.metadata) }?,
+            filter: unsafe { filter(FILTER, self.subjects, self.subject_count, self.metadata) }?,
             mode: search_mode(self.mode)?,
         })
     }
@@ -204,7 +215,7 @@ impl face_search_params_t {
         Ok(SearchParams {
             top_k: if self.top_k == 0 { default.top_k } else { self.top_k },
             min_similarity,
-            filter: unsafe { filter(self.subjects, self.subject_count, self.metadata) }?,
+            filter: unsafe { filter(FILTER, self.subjects, self.subject_count, self.metadata) }?,
             mode: search_mode(self.mode)?,
         })
     }
@@ -218,7 +229,7 @@ impl face_search_params_t {
 /// @param params          NULL for the default ones.
 /// @param identifications Receives the answers.
 /// @return FACE_STATUS_GALLERY_SPACE for a probe of another space; FACE_STATUS_THRESHOLD_UNKNOWN; FACE_STATUS_INVALID_ARGUMENT;
-///         FACE_STATUS_GALLERY_STORE.
+///         FACE_STATUS_FORMAT for a filter that is no JSON object; FACE_STATUS_GALLERY_STORE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn face_gallery_identify(
     gallery: *const face_gallery_t,

@@ -38,7 +38,7 @@ pub struct face_gallery_params_t {
     pub reserved: u32,
 }
 
-growing_settings!(face_gallery_params_t, reserved: u32);
+growing_settings!(face_gallery_params_t, reserved: u32, reserved: u32);
 
 numbered!(face_precision_t: FACE_PRECISION_F32 | FACE_PRECISION_INT8);
 
@@ -51,6 +51,10 @@ impl face_gallery_params_t {
             face_precision_t::FACE_PRECISION_F32 => Precision::F32,
             face_precision_t::FACE_PRECISION_INT8 => Precision::Int8,
         };
+        let of_the_index = [self.connectivity, self.expansion_add, self.expansion_search];
+        if self.approximate == 0 && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
+            return Err(invalid("params has settings of the approximate index, and approximate is 0"));
+        }
         let default = ApproximateParams::default();
         let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
         let approximate = match self.approximate {

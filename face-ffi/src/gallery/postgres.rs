@@ -52,7 +52,7 @@ pub struct face_postgres_params_t {
 }
 
 numbered!(face_tls_t: FACE_TLS_REQUIRE | FACE_TLS_DISABLE);
-growing_settings!(face_postgres_params_t, hnsw_ef_search: u32);
+growing_settings!(face_postgres_params_t, hnsw_ef_search: u32, hnsw_ef_search: u32);
 
 #[cfg(feature = "postgres")]
 mod built_in {
@@ -91,6 +91,10 @@ mod built_in {
                     return Err(invalid("params->root_certificate is given, and tls is FACE_TLS_DISABLE"));
                 }
             };
+            let of_the_index = [self.hnsw_m, self.hnsw_ef_construction, self.hnsw_ef_search];
+            if self.hnsw == 0 && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
+                return Err(invalid("params has settings of the index, and hnsw is 0"));
+            }
             params.index = match self.hnsw {
                 0 => PostgresIndex::Exact,
                 1 => PostgresIndex::Hnsw(self.hnsw()),

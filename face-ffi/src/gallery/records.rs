@@ -6,7 +6,7 @@ use face_core::gallery::{Metadata, NewSubject, NewTemplate, Subject};
 
 use crate::embedding::face_embedding_t;
 use crate::guard;
-use crate::pointers::{array, item, optional_text, out, reference, release, text};
+use crate::pointers::{array, invalid, item, optional_text, out, reference, release, text};
 use crate::status::{Failure, Outcome, face_status_t};
 use crate::text::c_string;
 
@@ -18,10 +18,12 @@ pub struct face_new_template_t {
     pub embedding: *const face_embedding_t,
     /// Where it comes from, such as the path of a photo; NULL where it is not known.
     pub source: *const c_char,
-    /// How good the picture is, from 0 to 1, such as the detector's score; negative where it is not known.
+    /// When it was enrolled, in seconds since 1970-01-01 00:00 UTC; 0 for now.
+    pub enrolled_at: u64,
+    /// How good the picture is, from 0 to 1, such as the detector's score.
     pub quality: f32,
-    /// Must be 0.
-    pub reserved: u32,
+    /// 1: the quality is known. 0: it is not.
+    pub has_quality: u32,
 }
 
 /// A person who is to be enrolled. Nothing of it is needed any more when the call returns.
@@ -119,10 +121,13 @@ pub(super) unsafe fn new_templates(
         let source = unsafe { optional_text(template.source, &format!("{what}[{index}].source")) }?;
         Ok(NewTemplate {
             embedding: embedding.0.clone(),
-            // NaN is no quality, and refused further on.
-            quality: if template.quality < 0.0 { None } else { Some(template.quality) },
+            quality: match template.has_quality {
+                0 => None,
+                1 => Some(template.quality),
+                other => return Err(invalid(format!("{what}[{index}].has_quality is {other}, and must be 0 or 1"))),
+            },
             source: source.map(str::to_owned),
-            enrolled_at: None,
+            enrolled_at: (template.enrolled_at != 0).then_some(template.enrolled_at),
         })
     };
     templates.map(read).collect()

@@ -1,4 +1,4 @@
-//! What was promised stays: functions with their types, numbers of enums, sizes of structs.
+//! What was promised stays: functions with their types, numbers of enums, members of structs with their places.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,46 @@ use crate::space::*;
 /// Set, the test adds what is new to the list.
 const UPDATE: &str = "FACE_UPDATE_ABI";
 
+/// Sizes of the structs whose members C sees, but for settings, which grow.
 macro_rules! sizes {
     ($($type:ty),* $(,)?) => { vec![$((stringify!($type), size_of::<$type>())),*] };
+}
+
+/// Size and alignment of a member's type on a machine with pointers of 64 bits.
+fn layout(member: &syn::Type) -> [usize; 2] {
+    match member {
+        syn::Type::Array(array) => {
+            let syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Int(count), .. }) = &array.len else { unreachable!() };
+            let [size, alignment] = layout(&array.elem);
+            [size * count.base10_parse::<usize>().unwrap(), alignment]
+        }
+        other => match tokens(other).as_str() {
+            "bool" => [1, 1],
+            "f32" | "u32" | "i32" => [4, 4],
+            "f64" | "u64" | "usize" => [8, 8],
+            "face_point_t" => [size_of::<face_point_t>(), align_of::<face_point_t>()],
+            "face_box_t" => [size_of::<face_box_t>(), align_of::<face_box_t>()],
+            "face_landmarks_t" => [size_of::<face_landmarks_t>(), align_of::<face_landmarks_t>()],
+            pointer if pointer.starts_with('*') => [8, 8],
+            unknown => unreachable!("how large is {unknown}?"),
+        },
+    }
+}
+
+/// A line for each member of a struct that C sees, with its place.
+fn members(item: &syn::ItemStruct, promises: &mut BTreeSet<String>) {
+    let mut place = 0;
+    for field in &item.fields {
+        let name = field.ident.as_ref().unwrap();
+        let [size, alignment] = layout(&field.ty);
+        place = usize::div_ceil(place, alignment) * alignment;
+        let kind = match &field.ty {
+            syn::Type::Array(array) => format!("{} array", tokens(&array.elem)),
+            other => tokens(other),
+        };
+        promises.insert(format!("member {}.{name} {kind} at {place}", item.ident));
+        place += size;
+    }
 }
 
 /// One line for each promise.
@@ -34,6 +72,13 @@ fn promises() -> BTreeSet<String> {
         promises.insert(format!("function {}({types}) -> {output}", signature.ident));
     }
     for item in SECTIONS.iter().flat_map(|(_, file)| parsed(file).items) {
+        let is_plain = |attribute: &syn::Attribute| matches!(&attribute.meta, syn::Meta::List(list) if list.path.is_ident("repr") && list.tokens.to_string() == "C");
+        if let syn::Item::Struct(item) = &item
+            && item.attrs.iter().any(is_plain)
+            && cfg!(target_pointer_width = "64")
+        {
+            members(item, &mut promises);
+        }
         let syn::Item::Enum(item) = item else { continue };
         if !matches!(item.vis, syn::Visibility::Public(_)) {
             continue;
