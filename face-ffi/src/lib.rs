@@ -10,6 +10,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the contract is the header's, and would be repeated at every function")]
 #![allow(clippy::undocumented_unsafe_blocks, reason = "as above: arguments are as the header wants them")]
 #![allow(non_camel_case_types, reason = "names are C's")]
+#![allow(rustdoc::broken_intra_doc_links, reason = "comments are written for the header: t[0] is an element")]
 
 pub mod analysis;
 pub mod detection;
