@@ -57,7 +57,8 @@ int main(int argc, char **argv)
     params.detector = "no-such-model";
     face::Pipeline{params};
   });
-  CHECK(face::Image::copy(photo).view().width == photo.view().width);
+  const face::Image copied = face::Image::copy(photo);
+  CHECK(copied.view().width == photo.view().width);
 
   // Stage by stage, and all of them.
   const std::vector<face::Detection> found = pipeline.detect(photo);
@@ -75,7 +76,8 @@ int main(int argc, char **argv)
   const face::Embedding other = pipeline.analyze_largest(face::Image::open(other_path)).embedding;
   throws(FACE_STATUS_CROP_MISMATCH, [&] { (void)pipeline.aligned_crop({photo}); });
   face::draw(photo, found).save(folder + "/drawn.png");
-  CHECK(face::Image::open(folder + "/drawn.png").view().height == photo.view().height);
+  const face::Image drawn = face::Image::open(folder + "/drawn.png");
+  CHECK(drawn.view().height == photo.view().height);
 
   static const unsigned char black[64 * 64] = {};
   const face::Pixels nobody = face::pixels(black, 64, 64, FACE_PIXEL_GRAY8);
