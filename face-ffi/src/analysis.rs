@@ -7,7 +7,7 @@ use face_core::{Analysis, Detection, Face};
 use crate::detection::{face_detection_t, face_landmarks_t};
 use crate::embedding::face_embedding_t;
 use crate::guard;
-use crate::pointers::{item, optional_out, out, reference, release};
+use crate::pointers::{item, optional_out, out, reference, release, set_if_wanted};
 use crate::status::{Failure, Outcome, face_status_t};
 use crate::text::c_string;
 
@@ -167,15 +167,9 @@ pub unsafe extern "C" fn face_analysis_rejected(
         let detection = unsafe { optional_out(detection, "detection") }?;
         let reason = unsafe { optional_out(reason, "reason") }?;
         let message = unsafe { optional_out(message, "message") }?;
-        if let Some(detection) = detection {
-            detection.set(rejected.detection);
-        }
-        if let Some(reason) = reason {
-            reason.set(rejected.status);
-        }
-        if let Some(message) = message {
-            message.set(rejected.message.as_ptr());
-        }
+        set_if_wanted(detection, rejected.detection);
+        set_if_wanted(reason, rejected.status);
+        set_if_wanted(message, rejected.message.as_ptr());
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use face_core::Embedding;
 
 use crate::guard;
-use crate::pointers::{array, out, reference, release};
+use crate::pointers::{array, out, reference, release, set_all_if_wanted};
 use crate::space::{face_space_t, face_threshold_t};
 use crate::status::{Outcome, face_status_t};
 
@@ -172,10 +172,8 @@ pub unsafe extern "C" fn face_cluster(
         let embeddings = unsafe { self::embeddings(embeddings, count, "embeddings") }?;
         let groups = if embeddings.is_empty() { None } else { Some(unsafe { out(groups, "groups") }?) };
         let found = face_core::gallery::cluster(&embeddings, min_similarity)?;
-        if let Some(groups) = groups {
-            // SAFETY: as many as embeddings, by what the header asks.
-            unsafe { groups.set_all(found) };
-        }
+        // SAFETY: as many as embeddings, by what the header asks.
+        unsafe { set_all_if_wanted(groups, found) };
         Ok(())
     })
 }

@@ -5,7 +5,9 @@ use std::ffi::c_char;
 use face_core::{Image, ImageLimits, ImageView, PixelFormat};
 
 use crate::guard;
-use crate::pointers::{array, growing_settings, invalid, numbered, out, reference, release, settings, text};
+use crate::pointers::{
+    array, growing_settings, numbered, or_default, out, reference, release, reserved, settings, text,
+};
 use crate::status::{Outcome, face_status_t};
 
 /// Channels of a pixel and their order in memory: one byte each, from 0 to 255, sRGB.
@@ -105,14 +107,12 @@ fn pixel_format(format: u32) -> Outcome<PixelFormat> {
 
 impl face_image_limits_t {
     fn limits(&self) -> Outcome<ImageLimits> {
-        if self.reserved != 0 {
-            return Err(invalid("limits->reserved is not 0"));
-        }
+        reserved(self.reserved, "limits->reserved")?;
         let default = ImageLimits::default();
         Ok(ImageLimits {
-            max_side: if self.max_side == 0 { default.max_side } else { self.max_side },
-            max_pixels: if self.max_pixels == 0 { default.max_pixels } else { self.max_pixels },
-            max_file_bytes: if self.max_file_bytes == 0 { default.max_file_bytes } else { self.max_file_bytes },
+            max_side: or_default(self.max_side, default.max_side),
+            max_pixels: or_default(self.max_pixels, default.max_pixels),
+            max_file_bytes: or_default(self.max_file_bytes, default.max_file_bytes),
         })
     }
 }

@@ -13,7 +13,9 @@ use crate::embedding::face_embedding_t;
 use crate::guard;
 use crate::image::face_image_view_t;
 use crate::models::store;
-use crate::pointers::{array, growing_settings, invalid, optional_text, out, reference, release, settings};
+use crate::pointers::{
+    array, growing_settings, invalid, optional_text, or_default, out, reference, release, reserved, settings,
+};
 use crate::space::face_space_t;
 use crate::status::{Outcome, face_status_t};
 
@@ -81,17 +83,14 @@ pub struct face_pipeline_t {
 
 impl face_pipeline_params_t {
     unsafe fn read(&self) -> Outcome<PipelineParams> {
-        if self.reserved != 0 {
-            return Err(invalid("params->reserved is not 0"));
-        }
+        reserved(self.reserved, "params->reserved")?;
         let default = DetectionParams::default();
-        let or = |value: f32, default: f32| if value == 0.0 { default } else { value };
         let detection = DetectionParams {
             score_threshold: (self.score_threshold != 0.0).then_some(self.score_threshold),
-            nms_threshold: or(self.nms_threshold, default.nms_threshold),
-            min_size: or(self.min_size, default.min_size),
-            max_faces: if self.max_faces == 0 { default.max_faces } else { self.max_faces },
-            max_side: if self.max_side == 0 { default.max_side } else { self.max_side },
+            nms_threshold: or_default(self.nms_threshold, default.nms_threshold),
+            min_size: or_default(self.min_size, default.min_size),
+            max_faces: or_default(self.max_faces, default.max_faces),
+            max_side: or_default(self.max_side, default.max_side),
             small_side: match self.small_side {
                 0 => default.small_side,
                 FACE_NO_SMALL_SIDE => None,

@@ -97,6 +97,24 @@ pub(crate) unsafe fn optional_out<T>(pointer: *mut T, what: &str) -> Outcome<Opt
     unsafe { out(pointer, what) }.map(Some)
 }
 
+/// Writes a result that may not be wanted.
+pub(crate) fn set_if_wanted<T>(out: Option<Out<T>>, value: T) {
+    if let Some(out) = out {
+        out.set(value);
+    }
+}
+
+/// Writes an array that may not be wanted.
+///
+/// # Safety
+/// As [`Out::set_all`].
+pub(crate) unsafe fn set_all_if_wanted<T>(out: Option<Out<T>>, values: impl IntoIterator<Item = T>) {
+    if let Some(out) = out {
+        // SAFETY: by the contract of this function.
+        unsafe { out.set_all(values) }
+    }
+}
+
 impl<T> Out<T> {
     /// Writes an array.
     ///
@@ -213,6 +231,25 @@ macro_rules! numbered {
     };
 }
 pub(crate) use numbered;
+
+/// A member of settings, of which 0 stands for the default.
+pub(crate) fn or_default<T: Default + PartialEq>(value: T, default: T) -> T {
+    if value == T::default() { default } else { value }
+}
+
+/// Yes or no, from a number that C has written.
+pub(crate) fn flag(number: u32, what: &str) -> Outcome<bool> {
+    match number {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(invalid(format!("{what} is {other}, and must be 0 or 1"))),
+    }
+}
+
+/// A member that is kept for later: what is written there today must not mean something one day.
+pub(crate) fn reserved(number: u32, what: &str) -> Outcome<()> {
+    if number == 0 { Ok(()) } else { Err(invalid(format!("{what} is {number}, and must be 0"))) }
+}
 
 /// A value of a list, by its position.
 pub(crate) fn item<'a, T>(values: &'a [T], index: usize, what: &str) -> Outcome<&'a T> {

@@ -10,7 +10,7 @@ use face_core::gallery::{Duplicate, Existing, export_file, find_duplicates, impo
 
 use super::handle::{face_gallery_t, gallery};
 use crate::guard;
-use crate::pointers::{invalid, item, optional_out, out, reference, release, text};
+use crate::pointers::{flag, item, optional_out, out, reference, release, set_if_wanted, text};
 use crate::space::face_space_t;
 use crate::status::{Outcome, face_status_t};
 
@@ -94,23 +94,20 @@ pub unsafe extern "C" fn face_gallery_import(
     guard::status("face_gallery_import", || {
         let gallery = unsafe { self::gallery(gallery) }?;
         let path = unsafe { text(path, "path") }?;
-        let existing = match skip_existing {
-            0 => Existing::Refuse,
-            1 => Existing::Skip,
-            other => return Err(invalid(format!("skip_existing is {other}, and must be 0 or 1"))),
-        };
+        let existing = if flag(skip_existing, "skip_existing")? { Existing::Skip } else { Existing::Refuse };
         let report = unsafe { optional_out(report, "report") }?;
         let mut reader = open(path)?;
         let space = read_space(&mut reader, path)?;
         let brought = import(gallery, &space, existing, &mut reader, path, &mut |_| {})?;
-        if let Some(report) = report {
-            report.set(face_import_report_t {
+        set_if_wanted(
+            report,
+            face_import_report_t {
                 subjects: brought.subjects,
                 templates: brought.templates,
                 skipped: brought.skipped,
                 existing: brought.existing,
-            });
-        }
+            },
+        );
         Ok(())
     })
 }

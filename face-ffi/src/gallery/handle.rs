@@ -10,7 +10,10 @@ use super::params::face_gallery_params_t;
 use super::records::{face_new_subject_t, face_new_template_t, face_subjects_t, metadata, new_subject, new_templates};
 use crate::embedding::face_embedding_t;
 use crate::guard;
-use crate::pointers::{array, optional_out, optional_text, out, reference, release, settings, text};
+use crate::pointers::{
+    array, optional_out, optional_text, or_default, out, reference, release, set_all_if_wanted, set_if_wanted,
+    settings, text,
+};
 use crate::space::{face_space_t, face_threshold_t};
 use crate::status::{Outcome, face_status_t};
 use crate::text::c_string;
@@ -178,12 +181,8 @@ pub unsafe extern "C" fn face_gallery_count(
         let subjects = unsafe { optional_out(subjects, "subjects") }?;
         let templates = unsafe { optional_out(templates, "templates") }?;
         let count = gallery.count()?;
-        if let Some(subjects) = subjects {
-            subjects.set(count.subjects);
-        }
-        if let Some(templates) = templates {
-            templates.set(count.templates);
-        }
+        set_if_wanted(subjects, count.subjects);
+        set_if_wanted(templates, count.templates);
         Ok(())
     })
 }
@@ -212,12 +211,8 @@ pub unsafe extern "C" fn face_gallery_count_matching(
         let subjects = unsafe { optional_out(subjects, "subjects") }?;
         let templates = unsafe { optional_out(templates, "templates") }?;
         let count = gallery.count_matching(&filter)?;
-        if let Some(subjects) = subjects {
-            subjects.set(count.subjects);
-        }
-        if let Some(templates) = templates {
-            templates.set(count.templates);
-        }
+        set_if_wanted(subjects, count.subjects);
+        set_if_wanted(templates, count.templates);
         Ok(())
     })
 }
@@ -253,9 +248,7 @@ pub unsafe extern "C" fn face_gallery_memory_use(
             Kind::Postgres(_) => [0; 3],
         };
         for (place, bytes) in places.into_iter().zip(used) {
-            if let Some(place) = place {
-                place.set(bytes);
-            }
+            set_if_wanted(place, bytes);
         }
         Ok(())
     })
@@ -280,9 +273,7 @@ pub unsafe extern "C" fn face_gallery_enroll(
         let subject = unsafe { new_subject(reference(subject, "subject")?, "subject") }?;
         let id = unsafe { optional_out(id, "id") }?;
         let given = gallery.enroll(subject)?;
-        if let Some(id) = id {
-            id.set(given.0);
-        }
+        set_if_wanted(id, given.0);
         Ok(())
     })
 }
@@ -308,10 +299,8 @@ pub unsafe extern "C" fn face_gallery_enroll_batch(
         let subjects = subjects.map(read).collect::<Outcome<Vec<_>>>()?;
         let ids = unsafe { optional_out(ids, "ids") }?;
         let given = gallery.enroll_batch(subjects)?;
-        if let Some(ids) = ids {
-            // SAFETY: one for each subject.
-            unsafe { ids.set_all(given.into_iter().map(|id| id.0)) };
-        }
+        // SAFETY: one for each subject.
+        unsafe { set_all_if_wanted(ids, given.into_iter().map(|id| id.0)) };
         Ok(())
     })
 }
@@ -337,10 +326,8 @@ pub unsafe extern "C" fn face_gallery_add_templates(
         let templates = unsafe { new_templates(templates, count, "templates") }?;
         let ids = unsafe { optional_out(ids, "ids") }?;
         let given = gallery.add_templates(SubjectId(subject), templates)?;
-        if let Some(ids) = ids {
-            // SAFETY: one for each template.
-            unsafe { ids.set_all(given.into_iter().map(|id| id.0)) };
-        }
+        // SAFETY: one for each template.
+        unsafe { set_all_if_wanted(ids, given.into_iter().map(|id| id.0)) };
         Ok(())
     })
 }
@@ -435,11 +422,8 @@ pub unsafe extern "C" fn face_gallery_list(
     guard::status("face_gallery_list", || {
         let gallery = unsafe { self::gallery(gallery) }?;
         let subjects = unsafe { out(subjects, "subjects") }?;
-        let default = Page::default();
-        let page = Page {
-            after: (after != 0).then_some(SubjectId(after)),
-            limit: if limit == 0 { default.limit } else { limit },
-        };
+        let after = (after != 0).then_some(SubjectId(after));
+        let page = Page { after, limit: or_default(limit, Page::default().limit) };
         subjects.give(face_subjects_t::new(gallery.list(&page)?));
         Ok(())
     })

@@ -11,7 +11,8 @@ use super::records::metadata;
 use crate::embedding::{embeddings, face_embedding_t};
 use crate::guard;
 use crate::pointers::{
-    array, growing_settings, invalid, item, numbered, optional_out, optional_text, out, reference, release, settings,
+    array, growing_settings, invalid, item, numbered, optional_out, optional_text, or_default, out, reference, release,
+    reserved, set_if_wanted, settings,
 };
 use crate::space::{ThresholdText, face_threshold_t};
 use crate::status::{Outcome, face_status_t};
@@ -193,7 +194,7 @@ impl face_identify_params_t {
             }
         };
         Ok(IdentifyParams {
-            top_k: if self.top_k == 0 { default.top_k } else { self.top_k },
+            top_k: or_default(self.top_k, default.top_k),
             decision,
             filter: unsafe { filter(FILTER, self.subjects, self.subject_count, self.metadata) }?,
             mode: search_mode(self.mode)?,
@@ -203,9 +204,7 @@ impl face_identify_params_t {
 
 impl face_search_params_t {
     unsafe fn read(&self) -> Outcome<SearchParams> {
-        if self.reserved != 0 {
-            return Err(invalid("params->reserved is not 0"));
-        }
+        reserved(self.reserved, "params->reserved")?;
         let default = SearchParams::default();
         let min_similarity = if self.min_similarity.is_null() {
             None
@@ -213,7 +212,7 @@ impl face_search_params_t {
             Some(*unsafe { reference(self.min_similarity, "params->min_similarity") }?)
         };
         Ok(SearchParams {
-            top_k: if self.top_k == 0 { default.top_k } else { self.top_k },
+            top_k: or_default(self.top_k, default.top_k),
             min_similarity,
             filter: unsafe { filter(FILTER, self.subjects, self.subject_count, self.metadata) }?,
             mode: search_mode(self.mode)?,
@@ -333,12 +332,8 @@ pub unsafe extern "C" fn face_identifications_threshold(
         let templates = unsafe { optional_out(templates, "templates") }?;
         let fpir_bound = unsafe { optional_out(fpir_bound, "fpir_bound") }?;
         threshold.set(answer.threshold.lend());
-        if let Some(templates) = templates {
-            templates.set(answer.templates);
-        }
-        if let Some(fpir_bound) = fpir_bound {
-            fpir_bound.set(answer.fpir_bound);
-        }
+        set_if_wanted(templates, answer.templates);
+        set_if_wanted(fpir_bound, answer.fpir_bound);
         Ok(())
     })
 }

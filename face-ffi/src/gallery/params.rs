@@ -2,7 +2,7 @@
 
 use face_core::gallery::{ApproximateParams, LocalGalleryParams, Precision};
 
-use crate::pointers::{growing_settings, invalid, numbered};
+use crate::pointers::{flag, growing_settings, invalid, numbered, or_default, reserved};
 use crate::status::Outcome;
 
 /// How vectors are compared at first. The answer is the same.
@@ -44,30 +44,26 @@ numbered!(face_precision_t: FACE_PRECISION_F32 | FACE_PRECISION_INT8);
 
 impl face_gallery_params_t {
     pub(super) fn read(&self) -> Outcome<LocalGalleryParams> {
-        if self.reserved != 0 {
-            return Err(invalid("params->reserved is not 0"));
-        }
+        reserved(self.reserved, "params->reserved")?;
         let precision = match face_precision_t::numbered(self.precision, "params->precision")? {
             face_precision_t::FACE_PRECISION_F32 => Precision::F32,
             face_precision_t::FACE_PRECISION_INT8 => Precision::Int8,
         };
+        let is_approximate = flag(self.approximate, "params->approximate")?;
         let of_the_index = [self.connectivity, self.expansion_add, self.expansion_search];
-        if self.approximate == 0 && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
+        if !is_approximate && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
             return Err(invalid("params has settings of the approximate index, and approximate is 0"));
         }
+        if is_approximate && cfg!(not(feature = "hnsw")) {
+            return Err(crate::status::unsupported("hnsw"));
+        }
         let default = ApproximateParams::default();
-        let or = |value: u32, default: usize| if value == 0 { default } else { value as usize };
-        let approximate = match self.approximate {
-            0 => None,
-            1 if cfg!(not(feature = "hnsw")) => return Err(crate::status::unsupported("hnsw")),
-            1 => Some(ApproximateParams {
-                connectivity: or(self.connectivity, default.connectivity),
-                expansion_add: or(self.expansion_add, default.expansion_add),
-                expansion_search: or(self.expansion_search, default.expansion_search),
-                min_templates: if self.min_templates == 0 { default.min_templates } else { self.min_templates },
-            }),
-            other => return Err(invalid(format!("params->approximate is {other}, and must be 0 or 1"))),
-        };
+        let approximate = is_approximate.then(|| ApproximateParams {
+            connectivity: or_default(self.connectivity as usize, default.connectivity),
+            expansion_add: or_default(self.expansion_add as usize, default.expansion_add),
+            expansion_search: or_default(self.expansion_search as usize, default.expansion_search),
+            min_templates: or_default(self.min_templates, default.min_templates),
+        });
         Ok(LocalGalleryParams { precision, approximate })
     }
 }

@@ -64,7 +64,7 @@ mod built_in {
 
     use super::{face_postgres_params_t, face_tls_t};
     use crate::gallery::handle::{Kind, face_gallery_t};
-    use crate::pointers::{invalid, optional_text, text};
+    use crate::pointers::{flag, invalid, optional_text, or_default, text};
     use crate::status::Outcome;
 
     impl face_postgres_params_t {
@@ -91,26 +91,22 @@ mod built_in {
                     return Err(invalid("params->root_certificate is given, and tls is FACE_TLS_DISABLE"));
                 }
             };
+            let is_indexed = flag(self.hnsw, "params->hnsw")?;
             let of_the_index = [self.hnsw_m, self.hnsw_ef_construction, self.hnsw_ef_search];
-            if self.hnsw == 0 && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
+            if !is_indexed && (self.min_templates != 0 || of_the_index.iter().any(|value| *value != 0)) {
                 return Err(invalid("params has settings of the index, and hnsw is 0"));
             }
-            params.index = match self.hnsw {
-                0 => PostgresIndex::Exact,
-                1 => PostgresIndex::Hnsw(self.hnsw()),
-                other => return Err(invalid(format!("params->hnsw is {other}, and must be 0 or 1"))),
-            };
+            params.index = if is_indexed { PostgresIndex::Hnsw(self.hnsw()) } else { PostgresIndex::Exact };
             Ok(params)
         }
 
         fn hnsw(&self) -> HnswParams {
             let default = HnswParams::default();
-            let or = |value: u32, default: u32| if value == 0 { default } else { value };
             HnswParams {
-                m: or(self.hnsw_m, default.m),
-                ef_construction: or(self.hnsw_ef_construction, default.ef_construction),
-                ef_search: or(self.hnsw_ef_search, default.ef_search),
-                min_templates: if self.min_templates == 0 { default.min_templates } else { self.min_templates },
+                m: or_default(self.hnsw_m, default.m),
+                ef_construction: or_default(self.hnsw_ef_construction, default.ef_construction),
+                ef_search: or_default(self.hnsw_ef_search, default.ef_search),
+                min_templates: or_default(self.min_templates, default.min_templates),
             }
         }
     }

@@ -6,7 +6,7 @@ use face_core::gallery::{Metadata, NewSubject, NewTemplate, Subject};
 
 use crate::embedding::face_embedding_t;
 use crate::guard;
-use crate::pointers::{array, invalid, item, optional_text, out, reference, release, text};
+use crate::pointers::{array, flag, item, optional_text, out, reference, release, text};
 use crate::status::{Failure, Outcome, face_status_t};
 use crate::text::c_string;
 
@@ -121,11 +121,7 @@ pub(super) unsafe fn new_templates(
         let source = unsafe { optional_text(template.source, &format!("{what}[{index}].source")) }?;
         Ok(NewTemplate {
             embedding: embedding.0.clone(),
-            quality: match template.has_quality {
-                0 => None,
-                1 => Some(template.quality),
-                other => return Err(invalid(format!("{what}[{index}].has_quality is {other}, and must be 0 or 1"))),
-            },
+            quality: flag(template.has_quality, &format!("{what}[{index}].has_quality"))?.then_some(template.quality),
             source: source.map(str::to_owned),
             enrolled_at: (template.enrolled_at != 0).then_some(template.enrolled_at),
         })

@@ -240,15 +240,15 @@ const TRANSACTION_IDS: [u64; 2] = [64 + 104, 64 + 128 + 104];
 /// flip of that bit has hidden the last change, or a process ended between writing that change and marking it: either way it
 /// is to be kept. Returns the right byte of flags, `None` where the slot that is marked is the one that counts.
 fn last_commit_is_not_marked(file: &GalleryFile, path: &Path) -> Result<Option<u8>> {
-    let read = |at: u64, out: &mut [u8]| {
+    let read_at = |at: u64, out: &mut [u8]| {
         redb::StorageBackend::read(file, at, out).map_err(|_| corrupt(path, "the file ends within its first page"))
     };
     let mut flags = [0];
-    read(LAST_COMMIT_MARK, &mut flags)?;
+    read_at(LAST_COMMIT_MARK, &mut flags)?;
     let mut ids = [0_u64; 2];
     for (id, at) in ids.iter_mut().zip(TRANSACTION_IDS) {
         let mut bytes = [0; 8];
-        read(at, &mut bytes)?;
+        read_at(at, &mut bytes)?;
         *id = u64::from_le_bytes(bytes);
     }
     let marked = usize::from(flags[0] & SECOND_SLOT_IS_LAST != 0);
@@ -261,7 +261,7 @@ fn last_commit_is_not_marked(file: &GalleryFile, path: &Path) -> Result<Option<u
     let correction = (flags[0] ^ SECOND_SLOT_IS_LAST) | RECOVERY_REQUIRED;
     let other = file.trial(path)?;
     redb::StorageBackend::write(&other, LAST_COMMIT_MARK, &[correction]).map_err(Error::io("read", path))?;
-    let is_whole = database_on(other, path).and_then(|database| self::read(&database, path)).is_ok();
+    let is_whole = database_on(other, path).and_then(|database| read(&database, path)).is_ok();
     Ok(is_whole.then_some(correction))
 }
 
