@@ -70,7 +70,7 @@ pub mod aligners;
 pub mod cli;
 pub mod detectors;
 #[cfg(feature = "draw")]
-mod draw;
+pub mod draw;
 pub mod embedders;
 mod error;
 pub mod eval;
@@ -94,9 +94,11 @@ pub use error::{Error, Result};
 pub use geometry::templates;
 pub use geometry::{BoundingBox, LandmarkScheme, Landmarks, Point, SimilarityTransform};
 pub use image::{Image, ImageLimits, ImageView, PixelFormat};
-pub use matching::{Verification, verify};
+pub use matching::{Verification, similarities, verify};
 pub use models::ModelStore;
-pub use pipeline::{Analysis, Face, FacePipeline, ModelSource, PipelineParams, open_detector, open_embedder};
+pub use pipeline::{
+    Analysis, Face, FacePipeline, ModelSource, PipelineParams, open_aligner, open_detector, open_embedder,
+};
 pub use stage::{
     Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, GroupAware, Metric,
     Normalizer, Threshold,

@@ -1,5 +1,8 @@
 //! Verification: are two faces the same person's?
 
+use ndarray::Array2;
+use rayon::prelude::*;
+
 use crate::error::Result;
 use crate::stage::{Embedding, Threshold};
 
@@ -43,4 +46,35 @@ pub fn verify(first: &Embedding, second: &Embedding, threshold: &Threshold) -> R
     }
     let similarity = first.similarity(second)?;
     Ok(Verification { similarity, threshold: threshold.clone(), is_match: similarity >= threshold.similarity })
+}
+
+/// The similarity of every face of one list to every face of another: a row for each of `first`, a column for each of `second`.
+/// The rows are spread over the current rayon pool.
+///
+/// Each number is the one that [`Embedding::similarity`] gives, bit for bit.
+///
+/// # Errors
+/// [`SpaceMismatch`](crate::Error::SpaceMismatch) when not all embeddings lie in one space.
+///
+/// # Example
+/// ```
+/// # use std::sync::Arc;
+/// # use face_core::{Embedding, EmbeddingSpace, Metric, similarities};
+/// # let space = Arc::new(EmbeddingSpace { model: "toy".into(), digest: "00".into(), dimension: 2,
+/// #     preprocessing: "none".into(), averaging: "none".into(), metric: Metric::Cosine, thresholds: vec![] });
+/// # let embedding = |x, y| Embedding::new(vec![x, y], space.clone());
+/// let faces = [embedding(1.0, 0.0)?, embedding(0.0, 1.0)?, embedding(0.6, 0.8)?];
+/// let similarities = similarities(&faces[..2], &faces)?;
+/// assert_eq!(similarities.dim(), (2, 3));
+/// assert_eq!(similarities[[0, 2]], faces[0].similarity(&faces[2])?);
+/// # Ok::<(), face_core::Error>(())
+/// ```
+pub fn similarities(first: &[Embedding], second: &[Embedding]) -> Result<Array2<f32>> {
+    let row = |a: &Embedding| second.iter().map(|b| a.similarity(b)).collect::<Result<Vec<f32>>>();
+    let rows = first.par_iter().map(row).collect::<Result<Vec<_>>>()?;
+    let mut table = Array2::zeros((first.len(), second.len()));
+    for (mut to, from) in table.rows_mut().into_iter().zip(rows) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+    }
+    Ok(table)
 }

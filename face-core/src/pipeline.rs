@@ -5,11 +5,11 @@ mod open;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::geometry::Landmarks;
+use crate::geometry::{Landmarks, Point};
 use crate::image::ImageView;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
 
-pub use open::{ModelSource, PipelineParams, open_detector, open_embedder};
+pub use open::{ModelSource, PipelineParams, open_aligner, open_detector, open_embedder};
 
 /// Chains a detector, an aligner, a normalizer and an embedder. One pipeline serves all threads.
 ///
@@ -93,6 +93,20 @@ impl<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder> FacePipeline<D, A,
     pub fn analyze_largest(&self, image: &ImageView<'_>, name: &str) -> Result<Face> {
         let largest = largest(&self.detector.detect(image)?).ok_or_else(|| Error::NoFace { image: name.to_owned() })?;
         self.embed_detection(image, &largest)
+    }
+
+    /// The face nearest to the centre of the photo, as photos of labelled sets are cut; `name` is used in the error.
+    ///
+    /// Only that face is embedded.
+    ///
+    /// # Errors
+    /// [`Error::NoFace`]; as the four stages.
+    pub fn analyze_central(&self, image: &ImageView<'_>, name: &str) -> Result<Face> {
+        let detections = self.detector.detect(image)?;
+        let center = Point::new((image.width() as f32 - 1.0) / 2.0, (image.height() as f32 - 1.0) / 2.0);
+        let off_center = |d: &&Detection| d.bounding_box.center().distance(center);
+        let central = detections.iter().min_by(|a, b| off_center(a).total_cmp(&off_center(b)));
+        self.embed_detection(image, central.ok_or_else(|| Error::NoFace { image: name.to_owned() })?)
     }
 
     /// Stages 2 to 4 for one detection.

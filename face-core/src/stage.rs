@@ -417,7 +417,8 @@ pub struct Embedding {
 
 impl Embedding {
     /// An embedding from its values; in a cosine space they are scaled to unit length, in a group-aware one those of the
-    /// representation.
+    /// representation. Values that have unit length already, to a millionth, are taken as they are: an embedding that was written
+    /// down and is read again keeps its bits.
     ///
     /// # Errors
     /// [`Error::InvalidEmbedding`] for the wrong number of values or a vector without length;
@@ -443,8 +444,10 @@ impl Embedding {
                     reason: format!("its length is {length:e}: it has no direction"),
                 });
             }
-            for value in vector {
-                *value = (f64::from(*value) / length) as f32;
+            if (length - 1.0).abs() > UNIT_TOLERANCE {
+                for value in vector {
+                    *value = (f64::from(*value) / length) as f32;
+                }
             }
         }
         Ok(Self { vector, space })
@@ -486,39 +489,47 @@ impl Embedding {
 
 /// A vector shorter than this has no direction that single precision could hold.
 const MIN_LENGTH: f64 = 1e-12;
+/// How far the length of an embedding may be from 1: rounding to single precision leaves it nearer.
+const UNIT_TOLERANCE: f64 = 1e-6;
 
-// Boxed stages are stages, so that a pipeline can hold parts that are chosen at run time.
-impl<T: FaceDetector + ?Sized> FaceDetector for Box<T> {
-    fn detect(&self, image: &ImageView<'_>) -> Result<Vec<Detection>> {
-        (**self).detect(image)
-    }
+// Boxed and shared stages are stages, so that a pipeline can hold parts that are chosen at run time, or serve others too.
+macro_rules! pointers_to_stages {
+    ($($pointer:ident),*) => {$(
+        impl<T: FaceDetector + ?Sized> FaceDetector for $pointer<T> {
+            fn detect(&self, image: &ImageView<'_>) -> Result<Vec<Detection>> {
+                (**self).detect(image)
+            }
+        }
+
+        impl<T: Aligner + ?Sized> Aligner for $pointer<T> {
+            fn align(&self, image: &ImageView<'_>, detection: &Detection) -> Result<Landmarks> {
+                (**self).align(image, detection)
+            }
+        }
+
+        impl<T: Normalizer + ?Sized> Normalizer for $pointer<T> {
+            fn normalize(&self, image: &ImageView<'_>, landmarks: &Landmarks) -> Result<FaceCrop> {
+                (**self).normalize(image, landmarks)
+            }
+        }
+
+        impl<T: Embedder + ?Sized> Embedder for $pointer<T> {
+            fn embed(&self, crop: &FaceCrop) -> Result<Embedding> {
+                (**self).embed(crop)
+            }
+
+            fn crop_spec(&self) -> &CropSpec {
+                (**self).crop_spec()
+            }
+
+            fn space(&self) -> &Arc<EmbeddingSpace> {
+                (**self).space()
+            }
+        }
+    )*};
 }
 
-impl<T: Aligner + ?Sized> Aligner for Box<T> {
-    fn align(&self, image: &ImageView<'_>, detection: &Detection) -> Result<Landmarks> {
-        (**self).align(image, detection)
-    }
-}
-
-impl<T: Normalizer + ?Sized> Normalizer for Box<T> {
-    fn normalize(&self, image: &ImageView<'_>, landmarks: &Landmarks) -> Result<FaceCrop> {
-        (**self).normalize(image, landmarks)
-    }
-}
-
-impl<T: Embedder + ?Sized> Embedder for Box<T> {
-    fn embed(&self, crop: &FaceCrop) -> Result<Embedding> {
-        (**self).embed(crop)
-    }
-
-    fn crop_spec(&self) -> &CropSpec {
-        (**self).crop_spec()
-    }
-
-    fn space(&self) -> &Arc<EmbeddingSpace> {
-        (**self).space()
-    }
-}
+pointers_to_stages!(Box, Arc);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -575,6 +586,17 @@ mod tests {
         assert_eq!(cosine.vector(), [0.6, 0.8]);
         let euclidean = Embedding::new(vec![3.0, 4.0], space(Metric::Euclidean)).unwrap();
         assert_eq!(euclidean.vector(), [3.0, 4.0]);
+    }
+
+    #[test]
+    fn an_embedding_that_is_made_again_keeps_its_bits() {
+        let first = Embedding::new(vec![0.1, 0.7], space(Metric::Cosine)).unwrap();
+        for off in [1.0, 1.0 + 4e-7, 1.0 - 4e-7] {
+            let vector: Vec<f32> = first.vector().iter().map(|value| value * off).collect();
+            assert_eq!(Embedding::new(vector.clone(), space(Metric::Cosine)).unwrap().vector(), vector);
+        }
+        let longer: Vec<f32> = first.vector().iter().map(|value| value * 1.00001).collect();
+        assert_ne!(Embedding::new(longer.clone(), space(Metric::Cosine)).unwrap().vector(), longer);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod output;
 mod photos;
 mod verify;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -73,7 +74,19 @@ const FAILURE: u8 = 2;
 
 /// Runs the command on the process's arguments.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    main_from(std::env::args_os()).into()
+}
+
+/// Runs the command on these arguments, the program's name first, and returns its exit status.
+pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and the version are answers, and clap's status for them is 0; for wrong usage it is 2.
+            let _ = error.print();
+            return error.exit_code().try_into().unwrap_or(FAILURE);
+        }
+    };
     let run = || -> Result<u8> {
         match arguments.command {
             Command::Models(command) => models::run(command),
@@ -92,14 +105,14 @@ pub fn main() -> ExitCode {
         Ok(pool) => pool,
         Err(error) => {
             eprintln!("error: cannot start {} threads: {error}", arguments.threads);
-            return FAILURE.into();
+            return FAILURE;
         }
     };
     match pool.install(run) {
-        Ok(status) => status.into(),
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error}");
-            FAILURE.into()
+            FAILURE
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Detections drawn into a picture (feature `draw`).
+//! Detections and names drawn into a picture (feature `draw`).
 
 #[cfg(feature = "cli")]
 mod sheet;
@@ -18,7 +18,6 @@ pub(crate) use sheet::{SheetGroup, contact_sheet, face_tile};
 
 const BOX_COLOR: Rgb<u8> = Rgb([0, 220, 90]);
 /// For faces of people who are not known.
-#[cfg(feature = "cli")]
 const STRANGER_COLOR: Rgb<u8> = Rgb([255, 165, 40]);
 const TEXT_COLOR: Rgb<u8> = Rgb([0, 0, 0]);
 /// One colour for each landmark, in the order of the scheme, so that swapped points can be seen.
@@ -38,20 +37,21 @@ pub fn draw_detections(image: &ImageView<'_>, detections: &[Detection]) -> Resul
 }
 
 /// A face that is to be drawn with a name.
-#[cfg(feature = "cli")]
 #[derive(Debug, Clone)]
-pub(crate) struct NamedBox {
+pub struct NamedBox {
     /// Where it is, in pixels of the image.
-    pub(crate) bounding_box: BoundingBox,
+    pub bounding_box: BoundingBox,
     /// What is written at the box.
-    pub(crate) label: String,
+    pub label: String,
     /// Whether it is somebody; strangers have another colour.
-    pub(crate) is_known: bool,
+    pub is_known: bool,
 }
 
 /// A copy of the picture with a box and a name for every face.
-#[cfg(feature = "cli")]
-pub(crate) fn draw_names(image: &ImageView<'_>, faces: &[NamedBox]) -> Result<Image> {
+///
+/// # Errors
+/// [`Error::NonFinite`] for coordinates that are no numbers.
+pub fn draw_names(image: &ImageView<'_>, faces: &[NamedBox]) -> Result<Image> {
     let mut canvas = canvas_of(image);
     // The names last: a box must not run through the name of its neighbour.
     for face in faces {
@@ -66,7 +66,6 @@ pub(crate) fn draw_names(image: &ImageView<'_>, faces: &[NamedBox]) -> Result<Im
     image_of(canvas)
 }
 
-#[cfg(feature = "cli")]
 impl NamedBox {
     fn color(&self) -> Rgb<u8> {
         if self.is_known { BOX_COLOR } else { STRANGER_COLOR }
@@ -227,7 +226,6 @@ mod tests {
                     draw_detections(&image.view(), &[detection(x, size)]).unwrap();
                 }
             }
-            #[cfg(feature = "cli")]
             for x in [-500.0, 0.0, 1e9] {
                 let bounding_box = BoundingBox::new(x, 10.0, 30.0, 30.0);
                 let named =

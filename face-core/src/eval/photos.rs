@@ -8,10 +8,9 @@ use std::time::Instant;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::geometry::Point;
 use crate::image::Image;
 use crate::pipeline::FacePipeline;
-use crate::stage::{Aligner, Detection, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
+use crate::stage::{Aligner, Embedder, Embedding, EmbeddingSpace, FaceDetector, Normalizer};
 
 /// One embedding for each photo of a set. Several protocols can be scored on it: the networks run once.
 #[derive(Debug, Clone)]
@@ -46,7 +45,10 @@ impl EmbeddedPhotos {
         let photos = images
             .par_iter()
             .map(|image| {
-                let embedding = embed_central(pipeline, &folder.join(image)).map_err(|error| error.to_string());
+                let path = folder.join(image);
+                let face = Image::open(&path)
+                    .and_then(|photo| pipeline.analyze_central(&photo.view(), &path.display().to_string()));
+                let embedding = face.map(|face| face.embedding).map_err(|error| error.to_string());
                 progress();
                 (image.clone(), embedding)
             })
@@ -72,21 +74,6 @@ impl EmbeddedPhotos {
         };
         images.iter().filter_map(reason).collect()
     }
-}
-
-/// The person of a photo: the one nearest to its centre.
-fn embed_central<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder>(
-    pipeline: &FacePipeline<D, A, N, E>,
-    path: &Path,
-) -> Result<Embedding> {
-    let image = Image::open(path)?;
-    let view = image.view();
-    let detections = pipeline.detector.detect(&view)?;
-    let center = Point::new((image.width() as f32 - 1.0) / 2.0, (image.height() as f32 - 1.0) / 2.0);
-    let off_center = |d: &&Detection| d.bounding_box.center().distance(center);
-    let central = detections.iter().min_by(|a, b| off_center(a).total_cmp(&off_center(b)));
-    let detection = central.ok_or_else(|| Error::NoFace { image: path.display().to_string() })?;
-    Ok(pipeline.embed_detection(&view, detection)?.embedding)
 }
 
 /// Whether a file is a picture that can be decoded, by the ending of its name.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::records::{GalleryCount, Metadata, NewSubject, NewTemplate, Page};
-use super::{Gallery, check_space, check_subjects};
+use super::{Gallery, check_subjects};
 use crate::error::{Error, Result};
 use crate::files::{TEMPORARY_PREFIX, folder_of};
 use crate::stage::{Embedding, EmbeddingSpace};
@@ -208,8 +208,8 @@ pub fn import(
             continue;
         }
         let templates = subject.templates.into_iter().map(|template| {
-            let embedding =
-                restored(gallery, template.embedding).map_err(|error| wrong(origin, number, &error.to_string()))?;
+            let embedding = Embedding::new(template.embedding, Arc::clone(gallery.space()))
+                .map_err(|error| wrong(origin, number, &error.to_string()))?;
             Ok(NewTemplate {
                 embedding,
                 quality: template.quality,
@@ -244,15 +244,6 @@ fn enroll(gallery: &dyn Gallery, batch: &mut Vec<NewSubject>, report: &mut Impor
     report.subjects += gallery.enroll_batch(std::mem::take(batch))?.len() as u64;
     report.templates += templates as u64;
     Ok(())
-}
-
-/// The embedding with the very values of the file where they are one already.
-fn restored(gallery: &dyn Gallery, vector: Vec<f32>) -> Result<Embedding> {
-    let checked = Embedding::new(vector.clone(), Arc::clone(gallery.space()))?;
-    let is_same = checked.vector().iter().zip(&vector).all(|(a, b)| (a - b).abs() <= 1e-6);
-    let embedding = if is_same { Embedding::restored(vector, Arc::clone(gallery.space())) } else { checked };
-    check_space(gallery, &embedding)?;
-    Ok(embedding)
 }
 
 fn next_line(reader: &mut dyn BufRead, origin: &str, number: usize) -> Result<Option<Vec<u8>>> {

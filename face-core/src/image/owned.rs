@@ -99,18 +99,23 @@ impl Image {
     /// [`Error::Io`]; [`Error::InvalidParameter`] for another ending.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let format = format_of(path)?;
+        crate::files::write_atomically(path, &self.encode(format_of(path)?, path)?)
+    }
+
+    /// The image as the content of a PNG file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the encoder fails.
+    pub fn to_png(&self) -> Result<Vec<u8>> {
+        self.encode(image::ImageFormat::Png, Path::new("a picture in memory"))
+    }
+
+    fn encode(&self, format: image::ImageFormat, path: &Path) -> Result<Vec<u8>> {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        image::write_buffer_with_format(
-            &mut bytes,
-            &self.data,
-            self.width,
-            self.height,
-            image::ExtendedColorType::Rgb8,
-            format,
-        )
-        .map_err(|e| Error::io("encode", path)(std::io::Error::other(e)))?;
-        crate::files::write_atomically(path, bytes.get_ref())
+        let color = image::ExtendedColorType::Rgb8;
+        image::write_buffer_with_format(&mut bytes, &self.data, self.width, self.height, color, format)
+            .map_err(|e| Error::io("encode", path)(std::io::Error::other(e)))?;
+        Ok(bytes.into_inner())
     }
 }
 

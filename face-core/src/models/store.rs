@@ -23,6 +23,8 @@ pub struct ModelStore {
     catalogue: Arc<Catalogue>,
     #[cfg(feature = "pull")]
     root_certificates: Option<Arc<[u8]>>,
+    #[cfg(feature = "pull")]
+    python: Option<PathBuf>,
 }
 
 impl ModelStore {
@@ -49,6 +51,8 @@ impl ModelStore {
             catalogue: Arc::new(Catalogue::builtin().clone()),
             #[cfg(feature = "pull")]
             root_certificates: None,
+            #[cfg(feature = "pull")]
+            python: None,
         }
     }
 
@@ -63,6 +67,18 @@ impl ModelStore {
     #[must_use]
     pub fn with_root_certificates(self, pem: &[u8]) -> Self {
         Self { root_certificates: Some(pem.into()), ..self }
+    }
+
+    /// Pulls packages with the pip of this Python interpreter, instead of the one that `FACE_PYTHON` names or that is on the path.
+    #[cfg(feature = "pull")]
+    #[must_use]
+    pub fn with_python(self, interpreter: impl Into<PathBuf>) -> Self {
+        Self { python: Some(interpreter.into()), ..self }
+    }
+
+    #[cfg(feature = "pull")]
+    pub(super) fn python(&self) -> Option<&Path> {
+        self.python.as_deref()
     }
 
     #[cfg(feature = "pull")]

@@ -102,10 +102,7 @@ impl FacePipeline {
     pub fn open(store: &ModelStore, params: &PipelineParams) -> Result<Self> {
         let detector = open_detector(store, &params.detector, &params.detection)?;
         let embedder = open_embedder(store, params)?;
-        let aligner: Box<dyn Aligner> = match embedder.crop_spec().template.landmarks.scheme {
-            LandmarkScheme::EyesNoseMouth => Box::new(DetectorLandmarks),
-            LandmarkScheme::EyeCornersNose => Box::new(open_dlib_aligner(store)?),
-        };
+        let aligner = open_aligner(store, embedder.crop_spec().template.landmarks.scheme)?;
         let normalizer = SimilarityNormalizer::new(embedder.crop_spec().clone())?;
         Ok(Self::new(detector, aligner, Box::new(normalizer), embedder))
     }
@@ -136,6 +133,17 @@ pub fn open_detector(
                 .map_err(|_| signature.unfit("a detector", "the outputs of CenterFace or of YuNet"))
         }
     }
+}
+
+/// Stage 2 alone: what finds the landmarks of a scheme. The detector's own points, or dlib's 5-point predictor.
+///
+/// # Errors
+/// As [`FacePipeline::open`].
+pub fn open_aligner(store: &ModelStore, scheme: LandmarkScheme) -> Result<Box<dyn Aligner>> {
+    Ok(match scheme {
+        LandmarkScheme::EyesNoseMouth => Box::new(DetectorLandmarks),
+        LandmarkScheme::EyeCornersNose => Box::new(open_dlib_aligner(store)?),
+    })
 }
 
 /// Stage 4 alone. See [`FacePipeline::open`].

