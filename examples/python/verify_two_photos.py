@@ -15,7 +15,9 @@ def main(first: str, second: str) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     verdict = "the same person" if answer else "different people"
-    print(f"{verdict}: similarity {answer.similarity:.4f}, threshold {answer.threshold:.4f} (false-accept rate {answer.far:g})")
+    print(
+        f"{verdict}: similarity {answer.similarity:.4f}, threshold {answer.threshold:.4f} (false-accept rate {answer.far:g})"
+    )
     return 0 if answer else 1
 
 

@@ -134,7 +134,12 @@ def test_one_pipeline_serves_many_threads(pipeline, photos):
 def test_everything_pickles(pipeline, photos):
     analysis = pipeline.analyze(photos["obama"])
     values = [analysis, analysis[0], analysis[0].detection, analysis[0].embedding, fc.stack([analysis[0].embedding])]
-    values += [pipeline.space, pipeline.space.thresholds[0], fc.verify(analysis[0], analysis[0]), fc.load(photos["obama"])]
+    values += [
+        pipeline.space,
+        pipeline.space.thresholds[0],
+        fc.verify(analysis[0], analysis[0]),
+        fc.load(photos["obama"]),
+    ]
     with fc.Gallery(pipeline=pipeline) as gallery:
         values += [gallery.enroll("Ada", analysis[0]), gallery.identify(analysis[0])]
     for value in values:

@@ -34,7 +34,9 @@ def test_it_is_the_command(photos):
     for entry, model in zip(listed, fc.models.list_models()):
         assert (entry["state"], entry["licence"], entry["role"]) == (model.state, model.licence, model.role)
         assert Path(entry["path"]) == model.path
-    again = subprocess.run([sys.executable, "-m", "facecore._command", "--version"], capture_output=True, text=True, check=True)
+    again = subprocess.run(
+        [sys.executable, "-m", "facecore._command", "--version"], capture_output=True, text=True, check=True
+    )
     assert again.stdout == face("--version").stdout
 
 
@@ -73,7 +75,12 @@ def test_golden_detections(photos):
         if case["detector"] != "centerface":
             continue
         # The references look at the photo once, at its own size.
-        settings = {"score_threshold": case["score"], "nms_threshold": case["nms"], "max_side": 8192, "small_side": None}
+        settings = {
+            "score_threshold": case["score"],
+            "nms_threshold": case["nms"],
+            "max_side": 8192,
+            "small_side": None,
+        }
         found = fc.Detector(case["detector"], pull=False, **settings).detect(photos[case["photo"]])
         assert len(found) == len(case["faces"])
         for ours, theirs in zip(found, case["faces"]):
@@ -90,7 +97,9 @@ def test_golden_transforms():
     for case in golden["synthetic"] + golden["real"]:
         crop = fc.Normalizer(case["template"]).normalize(np.zeros((64, 64), np.uint8), case["landmarks"])
         expected = np.array(case["matrix"])
-        assert (np.abs(crop.transform - expected) <= golden["tolerance"]["transform"] * np.maximum(np.abs(expected), 1)).all()
+        assert (
+            np.abs(crop.transform - expected) <= golden["tolerance"]["transform"] * np.maximum(np.abs(expected), 1)
+        ).all()
         compared += 1
     assert compared >= 5
 

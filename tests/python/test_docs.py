@@ -13,7 +13,17 @@ from conftest import imported
 
 MODULES = ["facecore"] + [
     f"facecore.{name}"
-    for name in ("models", "evaluation", "_embeddings", "_errors", "_gallery", "_images", "_notebook", "_pipeline", "_stages")
+    for name in (
+        "models",
+        "evaluation",
+        "_embeddings",
+        "_errors",
+        "_gallery",
+        "_images",
+        "_notebook",
+        "_pipeline",
+        "_stages",
+    )
 ]
 
 
@@ -38,7 +48,9 @@ def public():
         yield name, value
         if inspect.isclass(value):
             for member, thing in vars(value).items():
-                if not member.startswith("_") and (callable(thing) or isinstance(thing, (property, staticmethod, classmethod))):
+                if not member.startswith("_") and (
+                    callable(thing) or isinstance(thing, (property, staticmethod, classmethod))
+                ):
                     yield f"{name}.{member}", thing
 
 

@@ -27,8 +27,20 @@ def test_an_embedding_is_an_array(embeddings):
 
 def test_what_is_computed_from_it_is_a_plain_array(embeddings):
     embedding = embeddings["obama"]
-    results = [embedding * 2, embedding[:10], embedding[::2], embedding + embedding, -embedding, embedding / 3, np.abs(embedding)]
-    results += [np.stack([embedding, embedding]), np.concatenate([embedding, embedding]), np.mean([embedding, embedding], axis=0)]
+    results = [
+        embedding * 2,
+        embedding[:10],
+        embedding[::2],
+        embedding + embedding,
+        -embedding,
+        embedding / 3,
+        np.abs(embedding),
+    ]
+    results += [
+        np.stack([embedding, embedding]),
+        np.concatenate([embedding, embedding]),
+        np.mean([embedding, embedding], axis=0),
+    ]
     results += [embedding @ np.ones((128, 3), np.float32), np.array(embedding), np.asarray(embedding) * 1]
     for result in results:
         assert type(result) is np.ndarray, result
@@ -74,7 +86,9 @@ def test_similarities_of_pairs_and_of_matrices_are_the_same_bits(embeddings):
     # An independent formula.
     matrix = np.stack(faces).astype(np.float64)
     assert np.abs(matrix @ matrix.T - table).max() < 1e-6
-    assert fc.similarity(embeddings["obama"], embeddings["obama2"]) > fc.similarity(embeddings["obama"], embeddings["biden"])
+    assert fc.similarity(embeddings["obama"], embeddings["obama2"]) > fc.similarity(
+        embeddings["obama"], embeddings["biden"]
+    )
 
 
 def test_stacks(embeddings, pipeline):

@@ -40,7 +40,7 @@ def test_verifying_two_photos(photos):
 
 
 def test_identifying_a_folder(people, photos):
-    someone = sorted(people.iterdir())[0]
+    someone = min(people.iterdir())
     done = example("identify_folder.py", people, someone / f"{someone.name}_0001.jpg", photos["biden"])
     lines = done.stdout.splitlines()
     assert "10 subjects, 40 templates" in lines[0], done.stderr
@@ -61,7 +61,11 @@ def test_notebooks(name, people, tmp_path, monkeypatch):
     if "FACE_NOTEBOOKS_OUT" in os.environ:
         nbformat.write(notebook, Path(os.environ["FACE_NOTEBOOKS_OUT"]) / f"{name}.ipynb")
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    pictures = [output for output in outputs if "image/png" in output.get("data", {}) or "data:image/png" in str(output.get("data", {}).get("text/html"))]
+    pictures = [
+        output
+        for output in outputs
+        if "image/png" in output.get("data", {}) or "data:image/png" in str(output.get("data", {}).get("text/html"))
+    ]
     assert len(pictures) >= 3
 
 
@@ -88,7 +92,13 @@ def test_type_checkers_accept_the_examples_and_the_package(checker, tmp_path):
     )
     command = [sys.executable, "-m", checker]
     command += ["--strict"] if checker == "mypy" else ["--pythonpath", sys.executable]
-    stated = subprocess.run([*command, tmp_path / "stated.py", *EXAMPLES.iterdir()], capture_output=True, text=True, check=False, cwd=tmp_path)
+    stated = subprocess.run(
+        [*command, tmp_path / "stated.py", *EXAMPLES.iterdir()],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
     assert stated.returncode == 0, stated.stdout + stated.stderr
     (tmp_path / "wrong.py").write_text("import facecore as fc\nfc.Pipeline(threads='two').analyze(3).nothing\n")
     wrong = subprocess.run([*command, tmp_path / "wrong.py"], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -96,5 +106,7 @@ def test_type_checkers_accept_the_examples_and_the_package(checker, tmp_path):
     if checker == "mypy":
         package = Path(facecore.__file__).parent
         configuration = ["--config-file", ROOT / "face-py" / "pyproject.toml"]
-        own = subprocess.run([*command, *configuration, "-p", "facecore"], capture_output=True, text=True, check=False, cwd=tmp_path)
+        own = subprocess.run(
+            [*command, *configuration, "-p", "facecore"], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
         assert own.returncode == 0 and package.is_dir(), own.stdout + own.stderr

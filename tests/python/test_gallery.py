@@ -45,7 +45,9 @@ def server(tmp_path_factory):
     quiet = {"stdout": subprocess.DEVNULL, "cwd": folder / "data", **user}
     programs = folder / "package" / "install" / "bin"
     data = ["-D", folder / "data"]
-    subprocess.run([programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", *data], check=True, **quiet)
+    subprocess.run(
+        [programs / "initdb", "--username=postgres", "--auth=trust", "--no-sync", *data], check=True, **quiet
+    )
     options = [f"--port={port}", "--listen-addresses=127.0.0.1", "--unix_socket_directories=", "--fsync=off"]
     process = subprocess.Popen([programs / "postgres", *data, *options], stderr=subprocess.DEVNULL, **quiet)
     try:
@@ -86,7 +88,9 @@ def test_the_life_of_a_gallery(gallery, embeddings, photos):
     ben = gallery.enroll("Ben", [embeddings["biden"], photos["biden"]])
     assert [template.source for template in ben.templates] == [None, str(photos["biden"])]
     assert len(gallery) == 2 and gallery.count() == (2, 3) and "Ada" in gallery and "Eve" not in gallery
-    assert [subject.name for subject in gallery] == ["Ada", "Ben"] and gallery.subject("Ben") == gallery.subject(ben.id) == ben
+    assert [subject.name for subject in gallery] == ["Ada", "Ben"] and gallery.subject("Ben") == gallery.subject(
+        ben.id
+    ) == ben
     assert (gallery.embedding(ben.templates[0]) == embeddings["biden"]).all()
 
     found = gallery.identify(photos["obama2"])
@@ -105,7 +109,9 @@ def test_the_life_of_a_gallery(gallery, embeddings, photos):
     assert gallery.identify(embeddings["obama2"], subjects=[ben.id]).candidates[0].name == "Ben"
     answers = gallery.identify_batch([embeddings["obama2"], embeddings["astronaut"]], top_k=1)
     assert [answer.name for answer in answers] == ["Ada", None] and gallery.identify_batch([]) == []
-    assert [[hit.name for hit in hits] for hits in gallery.search(embeddings["obama2"], mode="exact")] == [["Ada", "Ben"]]
+    assert [[hit.name for hit in hits] for hits in gallery.search(embeddings["obama2"], mode="exact")] == [
+        ["Ada", "Ben"]
+    ]
     assert gallery.search(embeddings["obama2"], min_similarity=0.99) == [[]]
 
     gallery.enroll("Ada", embeddings["obama2"], existing="add", metadata={"age": 37})
@@ -135,7 +141,11 @@ def test_what_is_refused(gallery, embeddings, pipeline, photos):
         gallery.enroll("Nobody", "missing.jpg")
     other = fc.EmbeddingSpace.from_json(pipeline.space.to_json().replace(pipeline.space.digest, "00" * 32))
     stranger = fc.Embedding(embeddings["obama"].tolist(), other)
-    for refuse in (lambda: gallery.enroll("Eve", stranger), lambda: gallery.identify(stranger), lambda: gallery.search(stranger)):
+    for refuse in (
+        lambda: gallery.enroll("Eve", stranger),
+        lambda: gallery.identify(stranger),
+        lambda: gallery.search(stranger),
+    ):
         with pytest.raises(fc.SpaceMismatchError):
             refuse()
     for name in ("", "a" * 501, "a\0b"):
@@ -144,7 +154,14 @@ def test_what_is_refused(gallery, embeddings, pipeline, photos):
     for metadata in ({"a": float("nan")}, {"a": object()}, {"a": "x" * 70_000}):
         with pytest.raises(fc.ParameterError):
             gallery.enroll("Eve", embeddings["obama"], metadata=metadata)
-    for settings in ({"top_k": 0}, {"top_k": 10**6}, {"fpir": 2.0}, {"threshold": float("nan")}, {"mode": "fast"}, {"far": 1e-3, "fpir": 1e-2}):
+    for settings in (
+        {"top_k": 0},
+        {"top_k": 10**6},
+        {"fpir": 2.0},
+        {"threshold": float("nan")},
+        {"mode": "fast"},
+        {"far": 1e-3, "fpir": 1e-2},
+    ):
         with pytest.raises(fc.ParameterError):
             gallery.identify(embeddings["obama"], **settings)
     for missing in (99, "Nobody"):
@@ -242,7 +259,7 @@ def test_a_gallery_serves_many_threads(gallery, embeddings):
             gallery.enroll(f"person {number}", embeddings["biden"])
             for _ in range(10):
                 assert gallery.identify(embeddings["obama2"]).name == "Ada"
-        except BaseException as error:
+        except (AssertionError, fc.FaceError) as error:
             failed.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
@@ -255,7 +272,9 @@ def test_a_gallery_serves_many_threads(gallery, embeddings):
 
 def test_servers(server, pipeline, embeddings):
     plain = fc.Server(tls=False)
-    with fc.Gallery(server, name="one", pipeline=pipeline, server=plain, approximate=fc.Approximate(min_templates=10)) as gallery:
+    with fc.Gallery(
+        server, name="one", pipeline=pipeline, server=plain, approximate=fc.Approximate(min_templates=10)
+    ) as gallery:
         gallery.enroll("Ada", embeddings["obama"])
         assert gallery.memory_use() is None
         with pytest.raises(fc.ParameterError, match="index"):
@@ -268,7 +287,9 @@ def test_servers(server, pipeline, embeddings):
     with pytest.raises(fc.ParameterError):
         fc.Gallery(server, "r", server=plain)
     with pytest.raises(fc.GalleryError) as caught:
-        fc.Gallery("postgresql://me:geheim@127.0.0.1:1/x", pipeline=pipeline, server=fc.Server(tls=False, connect_timeout=1))
+        fc.Gallery(
+            "postgresql://me:geheim@127.0.0.1:1/x", pipeline=pipeline, server=fc.Server(tls=False, connect_timeout=1)
+        )
     assert "geheim" not in str(caught.value)
     with pytest.raises(fc.GalleryError):
         # The server speaks no TLS.

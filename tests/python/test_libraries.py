@@ -13,7 +13,11 @@ def test_a_classifier_of_scikit_learn_on_embeddings(pipeline, data):
     folders = sorted(folder for folder in (data / "lfw" / "images").iterdir() if len(list(folder.iterdir())) >= 8)[:4]
     photos = [(photo, number) for number, folder in enumerate(folders) for photo in sorted(folder.iterdir())[:8]]
     results = pipeline.analyze_batch([photo for photo, _ in photos], progress=False)
-    faces = [(result.largest.embedding, number) for result, (_, number) in zip(results, photos) if result.ok and result.largest]
+    faces = [
+        (result.largest.embedding, number)
+        for result, (_, number) in zip(results, photos)
+        if result.ok and result.largest
+    ]
     embeddings, people = np.stack([face for face, _ in faces]), np.array([number for _, number in faces])
     assert len(faces) >= 30
     classifier = LogisticRegression(C=100.0, max_iter=1000)

@@ -21,7 +21,9 @@ def test_faces_and_answers_show_themselves(pipeline, photos):
         gallery.enroll("<b>Ada</b>", photos["obama"])
         found = gallery.identify(photos["obama2"])
         assert "&lt;b&gt;Ada" in found._repr_html_() and "data:image/png" in found._repr_html_()
-        assert "&lt;b&gt;Ada" in found[0]._repr_html_() and "<b>Ada</b>" not in gallery._repr_html_().replace("&lt;", "")
+        assert "&lt;b&gt;Ada" in found[0]._repr_html_() and "<b>Ada</b>" not in gallery._repr_html_().replace(
+            "&lt;", ""
+        )
         assert (found.draw().to_array() != fc.load(photos["obama2"]).to_array()).any()
         assert "nobody" in gallery.identify(photos["biden"])._repr_html_()
 

@@ -1,7 +1,6 @@
 """What counts as a photo, and what is refused."""
 
 import io
-import sys
 
 import facecore as fc
 import numpy as np
@@ -109,7 +108,9 @@ def test_what_is_no_photo_is_a_type_error(value, pipeline):
         pipeline.analyze(value)
 
 
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut short", b"\x89PNG\r\n\x1a\n" + bytes(30)])
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut short", b"\x89PNG\r\n\x1a\n" + bytes(30)]
+)
 def test_bytes_that_are_no_picture_are_refused(content):
     with pytest.raises(fc.ImageError, match="not a readable picture"):
         fc.load(content)
@@ -187,5 +188,3 @@ def test_frames_of_opencv(photos, pipeline):
     assert fc.similarity(from_frame[0].embedding, from_file[0].embedding) > 0.999
     drawn = np.asarray(from_frame.draw())[..., ::-1]
     assert cv2.imencode(".png", np.ascontiguousarray(drawn))[0]
-
-

@@ -34,7 +34,9 @@ def test_dlib_s_landmarks(photos, pipeline):
     assert ((points > [x, y]) & (points < [x + width, y + height])).all()
     with pytest.raises(fc.LandmarkError, match="eye-corners-nose"):
         pipeline.normalizer.normalize(photos["obama"], points, scheme="eye-corners-nose")
-    corners = fc.Pipeline(variant="corners-mirror-cosine", pull=False) if _has_variant("corners-mirror-cosine") else None
+    corners = (
+        fc.Pipeline(variant="corners-mirror-cosine", pull=False) if _has_variant("corners-mirror-cosine") else None
+    )
     assert corners is None or corners.aligner.scheme == "eye-corners-nose"
 
 
@@ -87,7 +89,9 @@ def test_impossible_settings_are_refused(settings):
     assert len(str(caught.value)) > 10
 
 
-@pytest.mark.parametrize("settings", [{"max_side": "wide"}, {"max_faces": -1}, {"unknown": 1}, {"detector": 3}, {"spec": 3}])
+@pytest.mark.parametrize(
+    "settings", [{"max_side": "wide"}, {"max_faces": -1}, {"unknown": 1}, {"detector": 3}, {"spec": 3}]
+)
 def test_settings_of_a_wrong_type_are_refused(settings):
     with pytest.raises((TypeError, OverflowError)):
         fc.Pipeline(pull=False, **settings)

@@ -6,6 +6,7 @@ import shutil
 import time
 
 import facecore as fc
+import numpy as np
 import pytest
 from conftest import imported
 from test_gallery import server  # noqa: F401
@@ -20,7 +21,8 @@ def cluster(tmp_path_factory):
     import ray
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "object_store_memory": 200 << 20})
+    # The first node has room for what the second one loses: with nowhere to go, actors wait for a new machine.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "object_store_memory": 200 << 20})
     cluster.second = cluster.add_node(num_cpus=2, object_store_memory=200 << 20, resources={"second": 1})
     ray.init(address=cluster.address, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -44,8 +46,6 @@ def folder(data, tmp_path_factory):
             break
     (folder / "nobody").mkdir()
     (folder / "nobody" / "broken.jpg").write_bytes(b"no picture")
-    import numpy as np
-
     fc.load(np.full((100, 100), 90, np.uint8)).save(folder / "nobody" / "grey.png")
     return folder
 
@@ -75,7 +75,7 @@ def test_every_photo_comes_out_once_although_a_node_is_killed(cluster, folder, p
     ours = pipeline.analyze(source)
     theirs = table[table["source"] == source].sort_values("face")
     assert len(ours) == len(theirs)
-    assert (ours[0].embedding == theirs["embedding"].iloc[0].astype("float32")).all()
+    assert (ours[0].embedding == np.asarray(theirs["embedding"].iloc[0], np.float32)).all()
 
     data_set = ray.data.read_parquet(str(tmp_path / "faces"))
     settings = {"name": "ray", "pipeline": pipeline, "server": fc.Server(tls=False)}

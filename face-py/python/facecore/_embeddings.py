@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Union, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from . import _native
 from ._errors import EmbeddingError, ParameterError, SpaceMismatchError
 from ._native import EmbeddingSpace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Embedding", "Embeddings", "group", "similarity", "stack"]
 
@@ -102,13 +105,17 @@ class Embedding(_InSpace):
     True
     """
 
-    def __new__(cls, values: Any, space: EmbeddingSpace) -> "Embedding":
+    def __new__(cls, values: Any, space: EmbeddingSpace) -> Self:
         vector = np.asarray(_plain(values), dtype=np.float32)
         if vector.ndim != 1:
             raise EmbeddingError(f"an array of shape {vector.shape} is no vector: expected ({space.dimension},)")
-        return _embedding(_native.new_embedding(vector, space), space)
+        array = _native.new_embedding(vector, space)
+        array.flags.writeable = False
+        embedding = array.view(cls)
+        embedding.space = space
+        return embedding
 
-    def similarity(self, other: "Embedding") -> float:
+    def similarity(self, other: Embedding) -> float:
         """How alike two faces are: greater is more alike, whatever the metric.
 
         Cosine: from -1 to 1. Euclidean: the distance with a minus sign. Raises SpaceMismatchError, which names both spaces.
@@ -130,7 +137,9 @@ class Embeddings(_InSpace):
     def __repr__(self) -> str:
         if getattr(self, "space", None) is None:
             return repr(_plain(self))
-        return f"<Embeddings of {len(self)} faces, {self.space.dimension} values, {self.space.model}, {self.space.metric}>"
+        return (
+            f"<Embeddings of {len(self)} faces, {self.space.dimension} values, {self.space.model}, {self.space.metric}>"
+        )
 
 
 def _embedding(values: FloatArray, space: EmbeddingSpace) -> Embedding:
@@ -200,9 +209,9 @@ def stack(embeddings: Any, space: EmbeddingSpace | None = None) -> Embeddings:
 @overload
 def similarity(first: Embedding, second: Embedding) -> float: ...
 @overload
-def similarity(first: Union[Embeddings, Sequence[Embedding]], second: Any) -> FloatArray: ...
+def similarity(first: Embeddings | Sequence[Embedding], second: Any) -> FloatArray: ...
 @overload
-def similarity(first: Any, second: Union[Embeddings, Sequence[Embedding]]) -> FloatArray: ...
+def similarity(first: Any, second: Embeddings | Sequence[Embedding]) -> FloatArray: ...
 def similarity(first: Any, second: Any) -> Any:
     """How alike faces are: greater is more alike.
 

@@ -6,10 +6,10 @@ import html
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal, Optional, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, Union, overload
 
 from . import _native, _notebook
 from ._embeddings import Embedding, Embeddings, _embedding, _plain, stack
@@ -18,6 +18,9 @@ from ._images import ColorOrder, ImageLike
 from ._native import EmbeddingSpace, Threshold
 from ._pipeline import Face, Pipeline, default_pipeline
 from ._progress import bar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "Approximate",
@@ -36,7 +39,7 @@ __all__ = [
 
 PathLike = Union[str, "os.PathLike[str]"]
 #: What can be enrolled or looked for: a photo, a face, an embedding.
-Probe = Union[ImageLike, Face, Embedding]
+Probe = ImageLike | Face | Embedding
 Mode = Literal["auto", "exact", "approximate"]
 #: Subjects that are fetched at once.
 _PAGE = 1000
@@ -48,9 +51,9 @@ class Template:
 
     id: int
     #: How good the face is, from 0 to 1: the detector's score.
-    quality: Optional[float]
+    quality: float | None
     #: Where it comes from.
-    source: Optional[str]
+    source: str | None
     enrolled_at: datetime
 
 
@@ -64,7 +67,7 @@ class Subject:
     templates: tuple[Template, ...]
 
     @classmethod
-    def _parsed(cls, record: Mapping[str, Any]) -> "Subject":
+    def _parsed(cls, record: Mapping[str, Any]) -> Subject:
         templates = tuple(
             Template(
                 template["id"],
@@ -99,16 +102,16 @@ class Identification:
     #: Number of templates that the probe was compared with.
     templates: int
     #: The face, where a photo or a face was looked for.
-    face: Optional[Face] = None
+    face: Face | None = None
 
     @property
-    def best_match(self) -> Optional[Candidate]:
+    def best_match(self) -> Candidate | None:
         """The enrolled person, or None for nobody."""
         best = self.candidates[0] if self.candidates else None
         return best if best is not None and best.similarity >= self.threshold.similarity else None
 
     @property
-    def name(self) -> Optional[str]:
+    def name(self) -> str | None:
         """The name of the enrolled person, or None for nobody."""
         return self.best_match.name if self.best_match is not None else None
 
@@ -151,14 +154,14 @@ class Identifications(Sequence[Identification]):
     def __getitem__(self, index: int) -> Identification: ...
     @overload
     def __getitem__(self, index: slice) -> list[Identification]: ...
-    def __getitem__(self, index: Union[int, slice]) -> Union[Identification, list[Identification]]:
+    def __getitem__(self, index: int | slice) -> Identification | list[Identification]:
         return self._found[index]
 
     def __len__(self) -> int:
         return len(self._found)
 
     @property
-    def names(self) -> list[Optional[str]]:
+    def names(self) -> list[str | None]:
         """The name for each face; None for nobody."""
         return [found.name for found in self._found]
 
@@ -212,13 +215,13 @@ class Approximate:
     ``m``, ``ef_construction`` and ``ef_search``, and None stands for 16, 128, 128 and 10,000."""
 
     #: Neighbours of a node; 32 by default.
-    connectivity: Optional[int] = None
+    connectivity: int | None = None
     #: Candidates that are looked at when a template is added; 200 by default.
-    expansion_add: Optional[int] = None
+    expansion_add: int | None = None
     #: Candidates that are looked at in a search; 256 by default. More find more, and take longer.
-    expansion_search: Optional[int] = None
+    expansion_search: int | None = None
     #: The mode "auto" searches exactly up to so many templates; 50,000 by default.
-    min_templates: Optional[int] = None
+    min_templates: int | None = None
 
     def _with(self, *defaults: int) -> Any:
         own = (self.connectivity, self.expansion_add, self.expansion_search, self.min_templates)
@@ -230,7 +233,7 @@ class Server:
     """How a PostgreSQL server is talked to. Connections are encrypted unless ``tls`` is False."""
 
     #: PEM file with the authorities that are trusted in place of the machine's.
-    root_certificate: Optional[PathLike] = None
+    root_certificate: PathLike | None = None
     tls: bool = True
     #: Most connections at a time.
     pool_size: int = 8
@@ -290,14 +293,14 @@ class Gallery:
 
     def __init__(
         self,
-        place: Optional[PathLike] = None,
+        place: PathLike | None = None,
         mode: Literal["a", "r", "x"] = "a",
         *,
-        pipeline: Optional[Pipeline] = None,
-        space: Optional[EmbeddingSpace] = None,
+        pipeline: Pipeline | None = None,
+        space: EmbeddingSpace | None = None,
         name: str = "default",
         precision: Literal["f32", "int8"] = "f32",
-        approximate: Union[bool, Approximate] = False,
+        approximate: bool | Approximate = False,
         server: Server = Server(),
     ) -> None:
         if mode not in ("a", "r", "x"):
@@ -349,13 +352,13 @@ class Gallery:
         """Closes the file or the connections. Closing again does nothing."""
         self._native.close()
 
-    def __enter__(self) -> "Gallery":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _embedded(self, probe: Probe, color: ColorOrder) -> tuple[Embedding, Optional[Face], Optional[str]]:
+    def _embedded(self, probe: Probe, color: ColorOrder) -> tuple[Embedding, Face | None, str | None]:
         if isinstance(probe, Embedding):
             return probe, None, None
         if not isinstance(probe, Face):
@@ -368,16 +371,16 @@ class Gallery:
         quality = min(1.0, max(0.0, face.score)) if face is not None else None
         return (_plain(embedding), embedding.space, quality, source, None)
 
-    def _templates(self, probes: Union[Probe, Sequence[Probe], Embeddings], color: ColorOrder) -> list[Any]:
+    def _templates(self, probes: Probe | Sequence[Probe] | Embeddings, color: ColorOrder) -> list[Any]:
         several: Any = probes if isinstance(probes, (list, tuple, Embeddings)) else [probes]
         return [self._template(probe, color) for probe in several]
 
     def enroll(
         self,
         name: str,
-        images: Union[Probe, Sequence[Probe]],
+        images: Probe | Sequence[Probe],
         *,
-        metadata: Optional[Mapping[str, Any]] = None,
+        metadata: Mapping[str, Any] | None = None,
         existing: Literal["error", "add"] = "error",
         color: ColorOrder = "rgb",
     ) -> Subject:
@@ -419,28 +422,54 @@ class Gallery:
         else:
             self._native.add_templates(json.loads(known)["id"], [template])
 
-    def enroll_batch(self, people: Mapping[str, Union[Probe, Sequence[Probe]]], *, color: ColorOrder = "rgb") -> list[int]:
+    def enroll_batch(self, people: Mapping[str, Probe | Sequence[Probe]], *, color: ColorOrder = "rgb") -> list[int]:
         """Enrols people by name, all of them or, when one is refused, none. Returns their ids."""
         return self._native.enroll([(name, "{}", self._templates(images, color)) for name, images in people.items()])
 
-    def add(self, subject: Union[int, str, Subject], images: Union[Probe, Sequence[Probe]], *, color: ColorOrder = "rgb") -> list[int]:
+    def add(
+        self, subject: int | str | Subject, images: Probe | Sequence[Probe], *, color: ColorOrder = "rgb"
+    ) -> list[int]:
         """Adds templates to a subject, all of them or none. Returns their ids."""
         return self._native.add_templates(self._id(subject), self._templates(images, color))
 
     @overload
-    def identify(self, probe: Union[Face, Embedding], **settings: Any) -> Identification: ...
+    def identify(
+        self,
+        probe: Face | Embedding,
+        *,
+        top_k: int = 5,
+        fpir: float | None = None,
+        far: float | None = None,
+        threshold: float | Threshold | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subjects: Sequence[int] | None = None,
+        mode: Mode = "auto",
+        color: ColorOrder = "rgb",
+    ) -> Identification: ...
     @overload
-    def identify(self, probe: ImageLike, **settings: Any) -> Identifications: ...
+    def identify(
+        self,
+        probe: ImageLike,
+        *,
+        top_k: int = 5,
+        fpir: float | None = None,
+        far: float | None = None,
+        threshold: float | Threshold | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subjects: Sequence[int] | None = None,
+        mode: Mode = "auto",
+        color: ColorOrder = "rgb",
+    ) -> Identifications: ...
     def identify(
         self,
         probe: Probe,
         *,
         top_k: int = 5,
-        fpir: Optional[float] = None,
-        far: Optional[float] = None,
-        threshold: Union[float, Threshold, None] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        subjects: Optional[Sequence[int]] = None,
+        fpir: float | None = None,
+        far: float | None = None,
+        threshold: float | Threshold | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subjects: Sequence[int] | None = None,
         mode: Mode = "auto",
         color: ColorOrder = "rgb",
     ) -> Any:
@@ -482,7 +511,7 @@ class Gallery:
         found = self._identify([face.embedding for face in faces], faces, **settings) if faces else []
         return Identifications(found, analysis)
 
-    def identify_batch(self, probes: Union[Embeddings, Sequence[Embedding]], **settings: Any) -> list[Identification]:
+    def identify_batch(self, probes: Embeddings | Sequence[Embedding], **settings: Any) -> list[Identification]:
         """Who are they? One answer for each embedding; settings as for ``identify``."""
         matrix = stack(probes, self.space if len(probes) == 0 else None)
         return self._identify(matrix, [None] * len(matrix), **settings)
@@ -490,14 +519,14 @@ class Gallery:
     def _identify(
         self,
         probes: Any,
-        faces: Sequence[Optional[Face]],
+        faces: Sequence[Face | None],
         *,
         top_k: int = 5,
-        fpir: Optional[float] = None,
-        far: Optional[float] = None,
-        threshold: Union[float, Threshold, None] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        subjects: Optional[Sequence[int]] = None,
+        fpir: float | None = None,
+        far: float | None = None,
+        threshold: float | Threshold | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subjects: Sequence[int] | None = None,
         mode: str = "auto",
     ) -> list[Identification]:
         if sum(value is not None for value in (fpir, far, threshold)) > 1:
@@ -507,7 +536,15 @@ class Gallery:
             threshold = Threshold(float(threshold), math.nan, "a threshold of the caller's own")
         matrix = stack(probes)
         answers = self._native.identify(
-            _plain(matrix), matrix.space, top_k, rule, float(rate or 0.0), threshold, _ids(subjects), _filter(metadata), mode
+            _plain(matrix),
+            matrix.space,
+            top_k,
+            rule,
+            float(rate or 0.0),
+            threshold,
+            _ids(subjects),
+            _filter(metadata),
+            mode,
         )
         return [
             Identification(tuple(Candidate(*found) for found in candidates), applied, templates, face)
@@ -516,12 +553,12 @@ class Gallery:
 
     def search(
         self,
-        probes: Union[Embedding, Embeddings, Sequence[Embedding]],
+        probes: Embedding | Embeddings | Sequence[Embedding],
         *,
         top_k: int = 5,
-        min_similarity: Optional[float] = None,
-        metadata: Optional[Mapping[str, Any]] = None,
-        subjects: Optional[Sequence[int]] = None,
+        min_similarity: float | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        subjects: Sequence[int] | None = None,
         mode: Mode = "auto",
     ) -> list[list[Candidate]]:
         """For each probe the subjects that are most like it, the best first, without a decision."""
@@ -531,7 +568,7 @@ class Gallery:
         )
         return [[Candidate(*candidate) for candidate in candidates] for candidates in found]
 
-    def subject(self, subject: Union[int, str]) -> Subject:
+    def subject(self, subject: int | str) -> Subject:
         """A subject by id or name. Raises NotEnrolledError."""
         if isinstance(subject, str):
             found = self.find(subject)
@@ -540,14 +577,14 @@ class Gallery:
             return found
         return Subject._parsed(json.loads(self._native.subject(subject)))
 
-    def find(self, name: str) -> Optional[Subject]:
+    def find(self, name: str) -> Subject | None:
         """The subject of this name, or None."""
         found = self._native.find(name)
         return Subject._parsed(json.loads(found)) if found is not None else None
 
     def subjects(self) -> Iterator[Subject]:
         """All subjects, in the order of their ids; fetched page by page."""
-        after: Optional[int] = None
+        after: int | None = None
         while page := json.loads(self._native.page(after, _PAGE)):
             for record in page:
                 yield Subject._parsed(record)
@@ -568,21 +605,21 @@ class Gallery:
         return isinstance(name, str) and self._native.find(name) is not None
 
     def count(
-        self, *, metadata: Optional[Mapping[str, Any]] = None, subjects: Optional[Sequence[int]] = None
+        self, *, metadata: Mapping[str, Any] | None = None, subjects: Sequence[int] | None = None
     ) -> tuple[int, int]:
         """Number of subjects and of templates; of those with this metadata, or with these ids."""
         return self._native.count(_ids(subjects), _filter(metadata))
 
-    def embedding(self, template: Union[int, Template]) -> Embedding:
+    def embedding(self, template: int | Template) -> Embedding:
         """The embedding of a template, bit for bit as it was enrolled. Raises NotEnrolledError."""
         number = template.id if isinstance(template, Template) else template
         return _embedding(self._native.embedding(number), self.space)
 
-    def rename(self, subject: Union[int, str, Subject], name: str) -> None:
+    def rename(self, subject: int | str | Subject, name: str) -> None:
         """Gives a subject another name. Raises NameTakenError, NotEnrolledError."""
         self._native.rename(self._id(subject), name)
 
-    def set_metadata(self, subject: Union[int, str, Subject], metadata: Mapping[str, Any]) -> None:
+    def set_metadata(self, subject: int | str | Subject, metadata: Mapping[str, Any]) -> None:
         """Replaces the metadata of a subject."""
         self._native.set_metadata(self._id(subject), _json(metadata))
 
@@ -590,11 +627,11 @@ class Gallery:
         """Replaces the thresholds that the gallery keeps. They take effect when it is opened again."""
         self._native.set_thresholds(list(thresholds))
 
-    def remove(self, subject: Union[int, str, Subject]) -> None:
+    def remove(self, subject: int | str | Subject) -> None:
         """Removes a subject with all templates. Its bytes are gone from the store after ``compact``. Raises NotEnrolledError."""
         self._native.remove_subject(self._id(subject))
 
-    def remove_template(self, template: Union[int, Template]) -> None:
+    def remove_template(self, template: int | Template) -> None:
         """Removes one template. Raises NotEnrolledError."""
         self._native.remove_template(template.id if isinstance(template, Template) else template)
 
@@ -606,25 +643,25 @@ class Gallery:
         """Writes the approximate index beside the file, so that opening the gallery need not build it."""
         self._native.save_index()
 
-    def memory_use(self) -> Optional[MemoryUse]:
+    def memory_use(self) -> MemoryUse | None:
         """Memory in bytes; None for a gallery on a server."""
         used = self._native.memory_use()
         return MemoryUse(*used) if used is not None else None
 
-    def duplicates(self, min_similarity: Optional[float] = None, *, progress: Optional[bool] = None) -> list[Duplicate]:
+    def duplicates(self, min_similarity: float | None = None, *, progress: bool | None = None) -> list[Duplicate]:
         """Pairs of subjects that are alike, the most alike first; by default from the threshold at a false-accept rate of 1e-4."""
         if min_similarity is None:
             min_similarity = self.space.threshold_at(1e-4).similarity
-        with _Counting("comparing", self.count()[1], "template", progress) as counting:
-            return [Duplicate(*pair) for pair in self._native.find_duplicates(min_similarity, counting.tell)]
+        with _Counting("comparing", self.count()[1], "template", progress) as tell:
+            return [Duplicate(*pair) for pair in self._native.find_duplicates(min_similarity, tell)]
 
-    def export(self, path: PathLike, *, progress: Optional[bool] = None) -> tuple[int, int]:
+    def export(self, path: PathLike, *, progress: bool | None = None) -> tuple[int, int]:
         """Writes the gallery as lines of JSON, readable by the owner of the file alone. Returns the numbers of subjects and templates."""
-        with _Counting("exporting", len(self), "subject", progress) as counting:
-            return self._native.export(os.fspath(path), counting.tell)
+        with _Counting("exporting", len(self), "subject", progress) as tell:
+            return self._native.export(os.fspath(path), tell)
 
     def import_file(
-        self, path: PathLike, *, existing: Literal["error", "skip"] = "error", progress: Optional[bool] = None
+        self, path: PathLike, *, existing: Literal["error", "skip"] = "error", progress: bool | None = None
     ) -> ImportReport:
         """Enrols what ``export`` has written, a thousand subjects at a time.
 
@@ -632,10 +669,10 @@ class Gallery:
         """
         if existing not in ("error", "skip"):
             raise ParameterError(f'existing is {existing!r}, and must be "error" or "skip"')
-        with _Counting("importing", None, "subject", progress) as counting:
-            return ImportReport(*self._native.import_file(os.fspath(path), existing == "skip", counting.tell))
+        with _Counting("importing", None, "subject", progress) as tell:
+            return ImportReport(*self._native.import_file(os.fspath(path), existing == "skip", tell))
 
-    def _id(self, subject: Union[int, str, Subject]) -> int:
+    def _id(self, subject: int | str | Subject) -> int:
         if isinstance(subject, Subject):
             return subject.id
         return self.subject(subject).id if isinstance(subject, str) else subject
@@ -645,11 +682,18 @@ class Gallery:
             return html.escape(repr(self))
         shown = [subject for subject, _ in zip(self.subjects(), range(20))]
         rows = [
-            [str(subject.id), html.escape(subject.name), str(len(subject.templates)), html.escape(_json(subject.metadata))]
+            [
+                str(subject.id),
+                html.escape(subject.name),
+                str(len(subject.templates)),
+                html.escape(_json(subject.metadata)),
+            ]
             for subject in shown
         ]
         more = f"<small>and {len(self) - len(shown)} more</small>" if len(self) > len(shown) else ""
-        return f"<p>{html.escape(repr(self))}</p>" + _notebook.table(["id", "name", "templates", "metadata"], rows) + more
+        return (
+            f"<p>{html.escape(repr(self))}</p>" + _notebook.table(["id", "name", "templates", "metadata"], rows) + more
+        )
 
     def __repr__(self) -> str:
         if self.closed:
@@ -661,24 +705,26 @@ class Gallery:
 class _Counting:
     """A bar that is told how much is done, instead of how much more."""
 
-    def __init__(self, what: str, total: Optional[int], unit: str, progress: Optional[bool]) -> None:
+    def __init__(self, what: str, total: int | None, unit: str, progress: bool | None) -> None:
         self._bar = bar(what, total, unit, progress)
 
     def tell(self, count: int) -> None:
         self._bar.update(max(0, count - self._bar.n))
 
-    def __enter__(self) -> "_Counting":
-        return self
+    def __enter__(self) -> Callable[[int], None]:
+        return self.tell
 
-    def __exit__(self, *exception: Any) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._bar.close()
 
 
 def _on_server(
-    url: str, mode: str, new_space: Any, name: str, approximate: Optional[Approximate], server: Server
+    url: str, mode: str, new_space: Any, name: str, approximate: Approximate | None, server: Server
 ) -> _native.NativeGallery:
     if mode == "r":
-        raise ParameterError('a gallery on a server is not opened for reading alone: give the user of the address no right to write')
+        raise ParameterError(
+            "a gallery on a server is not opened for reading alone: give the user of the address no right to write"
+        )
     root = os.fspath(server.root_certificate) if server.root_certificate is not None else None
     settings: dict[str, Any] = {
         "root_certificate": root,
@@ -700,9 +746,9 @@ def _json(value: Mapping[str, Any]) -> str:
         raise ParameterError(f"metadata must be what JSON can hold: {error}") from None
 
 
-def _filter(metadata: Optional[Mapping[str, Any]]) -> Optional[str]:
+def _filter(metadata: Mapping[str, Any] | None) -> str | None:
     return _json(metadata) if metadata is not None else None
 
 
-def _ids(subjects: Optional[Sequence[int]]) -> Optional[list[int]]:
+def _ids(subjects: Sequence[int] | None) -> list[int] | None:
     return [int(subject) for subject in subjects] if subjects is not None else None

@@ -72,7 +72,22 @@ def load(image: ImageLike, color: ColorOrder = "rgb") -> Image:
 
 
 def _of_pil(image: Any) -> np.ndarray[Any, Any]:
-    if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "La", "RGBa"):
+    if image.mode not in (
+        "1",
+        "L",
+        "LA",
+        "P",
+        "PA",
+        "RGB",
+        "RGBA",
+        "RGBX",
+        "CMYK",
+        "YCbCr",
+        "HSV",
+        "LAB",
+        "La",
+        "RGBa",
+    ):
         raise ImageError(
             f"a PIL image of mode {image.mode!r} has more than 8 bits a channel: bring its values to 0 to 255 yourself, "
             'and convert it to "L" or "RGB"'

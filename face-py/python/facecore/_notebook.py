@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def cut_out(picture: Image, box: Any) -> Image:
     return Image.from_array(np.ascontiguousarray(picture.to_array()[top:bottom, left:right]), False)
 
 
-def png_of(picture: Callable[[], Image]) -> Optional[bytes]:
+def png_of(picture: Callable[[], Image]) -> bytes | None:
     """A picture for a notebook; None where the photo is not at hand, and the text is shown."""
     try:
         return picture().to_png()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Optional, Union, overload
+from typing import Any, ClassVar, Literal, overload
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Face:
         """
         return _notebook.cut_out(_photo(self._photo), self.box)
 
-    def _repr_png_(self) -> Optional[bytes]:
+    def _repr_png_(self) -> bytes | None:
         return _notebook.png_of(self.picture)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,7 +86,7 @@ class Analysis(Sequence[Face]):
         self,
         faces: list[Face],
         rejected: list[tuple[Detection, Exception]],
-        source: Optional[str],
+        source: str | None,
         size: tuple[int, int],
         photo: Any,
     ) -> None:
@@ -103,14 +103,14 @@ class Analysis(Sequence[Face]):
     def __getitem__(self, index: int) -> Face: ...
     @overload
     def __getitem__(self, index: slice) -> list[Face]: ...
-    def __getitem__(self, index: Union[int, slice]) -> Union[Face, list[Face]]:
+    def __getitem__(self, index: int | slice) -> Face | list[Face]:
         return self.faces[index]
 
     def __len__(self) -> int:
         return len(self.faces)
 
     @property
-    def largest(self) -> Optional[Face]:
+    def largest(self) -> Face | None:
         """The face with the largest box, or None."""
         return max(self.faces, key=lambda face: float(face.box[2]) * float(face.box[3]), default=None)
 
@@ -139,7 +139,7 @@ class Analysis(Sequence[Face]):
             records.append(record)
         return records
 
-    def _repr_png_(self) -> Optional[bytes]:
+    def _repr_png_(self) -> bytes | None:
         return _notebook.png_of(self.draw)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -157,7 +157,7 @@ class Failure:
     """A photo of several that could not be analysed."""
 
     #: The path or name of the photo, where it has one.
-    source: Optional[str]
+    source: str | None
     error: Exception
     ok: ClassVar[Literal[False]] = False
 
@@ -176,7 +176,7 @@ def _pickled_photo(photo: Any) -> Any:
     return photo if photo is not None and isinstance(photo[0], str) else None
 
 
-def _name_of(image: Any) -> Optional[str]:
+def _name_of(image: Any) -> str | None:
     """The path of a photo; the name that PIL knows."""
     if isinstance(image, (str, os.PathLike)):
         return os.fspath(image)
@@ -220,11 +220,11 @@ class Pipeline:
 
     def __init__(
         self,
-        detector: Union[Detector, ModelLike] = None,
-        embedder: Union[Embedder, ModelLike] = None,
+        detector: Detector | ModelLike = None,
+        embedder: Embedder | ModelLike = None,
         *,
-        variant: Optional[str] = None,
-        spec: Union[str, "os.PathLike[str]", None] = None,
+        variant: str | None = None,
+        spec: str | os.PathLike[str] | None = None,
         threads: int = 0,
         pull: bool = True,
         **detection: Any,
@@ -319,9 +319,9 @@ class Pipeline:
         *,
         color: ColorOrder = "rgb",
         ahead: int = 0,
-        progress: Optional[bool] = False,
-        total: Optional[int] = None,
-    ) -> Iterator[Union[Analysis, Failure]]:
+        progress: bool | None = False,
+        total: int | None = None,
+    ) -> Iterator[Analysis | Failure]:
         """Analyses photos as they come, on several cores; results in the order of the photos, memory bounded.
 
         Parameters
@@ -359,10 +359,10 @@ class Pipeline:
         color: ColorOrder,
         threads: int,
         ahead: int,
-        progress: Optional[bool],
-        total: Optional[int],
-    ) -> Iterator[Union[Analysis, Failure]]:
-        def one(image: ImageLike) -> Union[Analysis, Failure]:
+        progress: bool | None,
+        total: int | None,
+    ) -> Iterator[Analysis | Failure]:
+        def one(image: ImageLike) -> Analysis | Failure:
             try:
                 return self._analyze(image, color, keep=False)
             except (FaceError, OSError, TypeError, ValueError, MemoryError) as error:
@@ -370,7 +370,7 @@ class Pipeline:
 
         shown = bar("analysing", total, "photo", progress)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="facecore")
-        waiting: deque[Future[Union[Analysis, Failure]]] = deque()
+        waiting: deque[Future[Analysis | Failure]] = deque()
         try:
             for image in images:
                 waiting.append(pool.submit(one, image))
@@ -388,15 +388,15 @@ class Pipeline:
             shown.close()
 
     def analyze_batch(
-        self, images: Sequence[ImageLike], *, color: ColorOrder = "rgb", progress: Optional[bool] = None
-    ) -> list[Union[Analysis, Failure]]:
+        self, images: Sequence[ImageLike], *, color: ColorOrder = "rgb", progress: bool | None = None
+    ) -> list[Analysis | Failure]:
         """Analyses many photos on several cores. As ``stream``, with all results at once."""
         images = list(images)
         return list(self.stream(images, color=color, progress=progress, total=len(images)))
 
     def analyze_folder(
-        self, folder: Union[str, "os.PathLike[str]"], *, recursive: bool = True, progress: Optional[bool] = None
-    ) -> list[Union[Analysis, Failure]]:
+        self, folder: str | os.PathLike[str], *, recursive: bool = True, progress: bool | None = None
+    ) -> list[Analysis | Failure]:
         """Analyses the photos of a folder, in the order of their paths. What is hidden is left out.
 
         Raises FileNotFoundError or NotADirectoryError for what is no folder.
@@ -425,7 +425,7 @@ def _photos_in(folder: Path, recursive: bool) -> list[Path]:
     return photos
 
 
-_default: Optional[Pipeline] = None
+_default: Pipeline | None = None
 _default_lock = threading.Lock()
 
 
@@ -464,12 +464,12 @@ class Verification:
 
 
 def verify(
-    first: Union[ImageLike, Face, Embedding],
-    second: Union[ImageLike, Face, Embedding],
+    first: ImageLike | Face | Embedding,
+    second: ImageLike | Face | Embedding,
     *,
     far: float = 1e-3,
-    threshold: Union[float, Threshold, None] = None,
-    pipeline: Optional[Pipeline] = None,
+    threshold: float | Threshold | None = None,
+    pipeline: Pipeline | None = None,
     color: ColorOrder = "rgb",
 ) -> Verification:
     """Are two faces the same person's?

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, TypeVar, Union
 
 import numpy as np
 
@@ -36,13 +36,13 @@ class Detection:
     #: How certain the detector is, from 0 to 1.
     score: float
     #: The detector's own landmarks, shape (5, 2), or None.
-    landmarks: Optional[FloatArray] = None
+    landmarks: FloatArray | None = None
     #: Which places they are: "eyes-nose-mouth" (the eye on the image's left, the one on its right, nose, mouth left and right) or
     #: "eye-corners-nose" (dlib's order).
-    landmark_scheme: Optional[str] = None
+    landmark_scheme: str | None = None
 
     @classmethod
-    def _given(cls, parts: Any) -> "Detection":
+    def _given(cls, parts: Any) -> Detection:
         box, score, landmarks = parts
         return cls(box, score, *(landmarks or (None, None)))
 
@@ -143,12 +143,12 @@ class Detector(_Configured):
         self,
         model: ModelLike = None,
         *,
-        score_threshold: Optional[float] = None,
+        score_threshold: float | None = None,
         nms_threshold: float = 0.3,
         min_size: float = 0.0,
         max_faces: int = 1000,
         max_side: int = 1024,
-        small_side: Optional[int] = 320,
+        small_side: int | None = 320,
         pull: bool = True,
     ) -> None:
         settings: dict[str, Any] = {
@@ -226,7 +226,7 @@ class Normalizer(_Configured):
     (112, 112, 3)
     """
 
-    def __init__(self, target: Union["Embedder", str], *, zooms: Sequence[float] = (1.0,)) -> None:
+    def __init__(self, target: Embedder | str, *, zooms: Sequence[float] = (1.0,)) -> None:
         self._configuration = {"target": target, "zooms": tuple(zooms)}
         if isinstance(target, Embedder):
             self._native = _native.NativeNormalizer.of_embedder(target._native)
@@ -240,7 +240,7 @@ class Normalizer(_Configured):
         image: ImageLike,
         landmarks: Any,
         *,
-        scheme: Optional[str] = None,
+        scheme: str | None = None,
         color: ColorOrder = "rgb",
     ) -> Crop:
         """Cuts the face out, turned and scaled so that its landmarks lie on the template.
@@ -290,8 +290,8 @@ class Embedder(_Configured):
         self,
         model: ModelLike = None,
         *,
-        variant: Optional[str] = None,
-        spec: Union[str, "os.PathLike[str]", None] = None,
+        variant: str | None = None,
+        spec: str | os.PathLike[str] | None = None,
         pull: bool = True,
     ) -> None:
         source = _source(model, "embedder")
@@ -315,7 +315,7 @@ class Embedder(_Configured):
         """The scheme of the landmarks that its crops are cut by."""
         return self._native.landmark_scheme
 
-    def embed(self, crop: Union[Crop, ImageLike, Sequence[ImageLike]], color: ColorOrder = "rgb") -> Embedding:
+    def embed(self, crop: Crop | ImageLike | Sequence[ImageLike], color: ColorOrder = "rgb") -> Embedding:
         """The embedding of a normalized face.
 
         Parameters
@@ -337,7 +337,7 @@ class Embedder(_Configured):
         return f"<Embedder {self.space.model}, {self.space.dimension} values, {self.space.metric}>"
 
 
-def _read_spec(spec: Union[str, "os.PathLike[str]", None], source: Mapping[str, Any]) -> Optional[str]:
+def _read_spec(spec: str | os.PathLike[str] | None, source: Mapping[str, Any]) -> str | None:
     if spec is None:
         beside = Path(source["path"]).with_suffix(".toml") if source["path"] is not None else None
         return beside.read_text(encoding="utf-8") if beside is not None and beside.is_file() else None

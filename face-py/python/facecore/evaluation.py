@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Union
 
 import numpy as np
 
@@ -100,11 +100,13 @@ class PairScores:
         self.different = _scores(different)
 
     @classmethod
-    def from_labels(cls, similarities: Any, is_same: Any) -> "PairScores":
+    def from_labels(cls, similarities: Any, is_same: Any) -> PairScores:
         """Similarities of pairs, and for each whether it is of the same person."""
         values, labels = _scores(similarities), np.asarray(is_same)
         if labels.shape != values.shape or labels.dtype != np.bool_:
-            raise ParameterError(f"is_same has the shape {labels.shape} and dtype {labels.dtype}, and must be {values.shape} and bool")
+            raise ParameterError(
+                f"is_same has the shape {labels.shape} and dtype {labels.dtype}, and must be {values.shape} and bool"
+            )
         return cls(values[labels], values[~labels])
 
     def at_far(self, far: float) -> OperatingPoint:
@@ -122,7 +124,7 @@ class PairScores:
         """The receiver operating characteristic."""
         return Roc(*_native.roc(self.same, self.different))
 
-    def plot(self, ax: Any = None, label: Optional[str] = None) -> Any:
+    def plot(self, ax: Any = None, label: str | None = None) -> Any:
         """Plots true-accept rate over false-accept rate with matplotlib, and returns the axes."""
         ax = _axes(ax)
         roc = self.roc()
@@ -134,7 +136,7 @@ class PairScores:
             ax.legend(loc="lower right")
         return ax
 
-    def plot_histogram(self, ax: Any = None, threshold: Optional[float] = None, bins: int = 60) -> Any:
+    def plot_histogram(self, ax: Any = None, threshold: float | None = None, bins: int = 60) -> Any:
         """Plots how the similarities are spread, with a threshold, and returns the axes."""
         ax = _axes(ax)
         finite = [scores[np.isfinite(scores)] for scores in (self.different, self.same)]
@@ -208,7 +210,9 @@ class IdentificationScores:
         self.ranks = np.asarray(ranks, dtype=np.int64)
         self.best, self.unknown = _scores(best), _scores(unknown)
         if self.ranks.shape != self.best.shape:
-            raise ParameterError(f"there are {self.ranks.shape} ranks and {self.best.shape} similarities: expected one for each probe")
+            raise ParameterError(
+                f"there are {self.ranks.shape} ranks and {self.best.shape} similarities: expected one for each probe"
+            )
 
     def rank_rate(self, k: int) -> float:
         """Rank-k identification rate: share of the probes with the right person among the first k candidates."""
@@ -229,7 +233,7 @@ class IdentificationScores:
         """
         return OpenSetPoint(*_native.identification_at_fpir(self.ranks, self.best, self.unknown, fpir))
 
-    def plot(self, ax: Any = None, ranks: int = 10, label: Optional[str] = None) -> Any:
+    def plot(self, ax: Any = None, ranks: int = 10, label: str | None = None) -> Any:
         """Plots the cumulative match characteristic with matplotlib, and returns the axes."""
         ax = _axes(ax)
         ax.plot(range(1, ranks + 1), self.cmc(ranks), marker="o", label=label)
@@ -255,13 +259,18 @@ class LfwReport:
     failed: dict[str, str]
     space: EmbeddingSpace
 
-    def plot(self, ax: Any = None, label: Optional[str] = None) -> Any:
+    def plot(self, ax: Any = None, label: str | None = None) -> Any:
         """Plots the ROC with matplotlib, and returns the axes."""
         return self.scores.plot(ax, label)
 
     def _repr_html_(self) -> str:
-        rows = [[f"{threshold.far:g}", f"{threshold.similarity:.4f}", f"{100 * tar:.2f} %"] for threshold, tar in self.thresholds]
-        text = f"<p>{self.accuracy!r}, {len(self.failed)} photos failed</p>".replace("<FoldAccuracy", "accuracy").replace(">,", ",")
+        rows = [
+            [f"{threshold.far:g}", f"{threshold.similarity:.4f}", f"{100 * tar:.2f} %"]
+            for threshold, tar in self.thresholds
+        ]
+        text = f"<p>{self.accuracy!r}, {len(self.failed)} photos failed</p>".replace(
+            "<FoldAccuracy", "accuracy"
+        ).replace(">,", ",")
         return text + _notebook.table(["false-accept rate", "threshold", "true-accept rate"], rows)
 
     def __repr__(self) -> str:
@@ -279,7 +288,7 @@ class IdentificationReport:
     failed: dict[str, str]
     space: EmbeddingSpace
 
-    def plot(self, ax: Any = None, ranks: int = 10, label: Optional[str] = None) -> Any:
+    def plot(self, ax: Any = None, ranks: int = 10, label: str | None = None) -> Any:
         """Plots the CMC with matplotlib, and returns the axes."""
         return self.scores.plot(ax, ranks, label)
 
@@ -288,7 +297,7 @@ class IdentificationReport:
         return f"<IdentificationReport: {self.enrolled} enrolled, {self.scores!r}, rank-1 {rank_1:.2f} %, {len(self.failed)} photos failed>"
 
 
-def _embed(pipeline: Pipeline, folder: Path, photos: list[str], progress: Optional[bool]) -> dict[str, Any]:
+def _embed(pipeline: Pipeline, folder: Path, photos: list[str], progress: bool | None) -> dict[str, Any]:
     """The embedding of the central face of each photo, or the reason why there is none."""
     if not any((folder / photo).is_file() for photo in photos):
         raise FileNotFoundError(2, "it holds none of the photos that are listed", os.fspath(folder))
@@ -320,9 +329,9 @@ def lfw(
     folder: PathLike,
     pairs: PathLike,
     *,
-    pipeline: Optional[Pipeline] = None,
+    pipeline: Pipeline | None = None,
     measured_on: str = "LFW",
-    progress: Optional[bool] = None,
+    progress: bool | None = None,
 ) -> LfwReport:
     """Evaluates verification on a list of pairs in LFW's format, as ``face eval lfw`` does.
 
@@ -349,7 +358,7 @@ def lfw(
 
 
 def identification(
-    folder: PathLike, *, pipeline: Optional[Pipeline] = None, progress: Optional[bool] = None
+    folder: PathLike, *, pipeline: Pipeline | None = None, progress: bool | None = None
 ) -> IdentificationReport:
     """Evaluates open-set identification on a folder with a folder for each person, as ``face eval identification`` does."""
     pipeline = pipeline or default_pipeline()

