@@ -172,10 +172,3 @@ pub(crate) fn draw_names(
     let faces: Vec<_> = faces.collect();
     Ok(Image { picture: py.detach(|| face_core::draw::draw_names(&picture.view(), &faces))? })
 }
-
-/// Pictures in a row from the left, all brought to one height.
-#[pyfunction]
-pub(crate) fn side_by_side(py: Python<'_>, images: Vec<Bound<'_, Image>>, height: u32) -> Outcome<Image> {
-    let pictures: Vec<_> = images.iter().map(|image| image.get().picture.clone()).collect();
-    Ok(Image { picture: py.detach(|| face_core::side_by_side(&pictures, height))? })
-}

@@ -32,7 +32,7 @@ mod _native {
     #[pymodule_export]
     use super::gallery::{NativeGallery, cluster, postgres_names};
     #[pymodule_export]
-    use super::image::{Image, draw_detections, draw_names, image_limits, side_by_side};
+    use super::image::{Image, draw_detections, draw_names, image_limits};
     #[pymodule_export]
     use super::models::{catalogue, check_model, model_path, models_folder, pull_models};
     #[pymodule_export]

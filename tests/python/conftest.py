@@ -18,6 +18,12 @@ def skip(reason):
     pytest.skip(reason)
 
 
+def takes_long():
+    """A test that takes long, and would find nothing else in the environment of the oldest Python."""
+    if os.environ.get("FACE_PYTHON_TESTS") == "core":
+        pytest.skip("it takes long, and is for the other environment")
+
+
 def imported(name):
     """A library that is there in the environment with everything, and not in that of the oldest Python."""
     if os.environ.get("FACE_PYTHON_TESTS") == "core":

@@ -14,6 +14,7 @@ import time
 import facecore as fc
 import numpy as np
 import pytest
+from conftest import takes_long
 
 
 def test_a_stream_keeps_the_order_and_goes_on_after_errors(pipeline, photos):
@@ -28,6 +29,7 @@ def test_a_stream_keeps_the_order_and_goes_on_after_errors(pipeline, photos):
 
 
 def test_the_number_of_threads_changes_no_bit(photos):
+    takes_long()
     images = list(photos.values()) * 2
     expected = fc.Pipeline(threads=1, pull=False).analyze_batch(images)
     found = fc.Pipeline(threads=4, pull=False).analyze_batch(images)
@@ -115,6 +117,7 @@ def test_other_threads_run_meanwhile(pipeline, photos):
 
 
 def test_one_pipeline_serves_many_threads(pipeline, photos):
+    takes_long()
     expected = {name: pipeline.analyze(path)[0].embedding for name, path in photos.items()}
     wrong = []
 
@@ -205,6 +208,7 @@ def resident():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_ten_thousand_calls_leave_nothing_behind(pipeline, photos):
+    takes_long()
     detector = fc.Detector(max_side=32, small_side=None, pull=False)
     tiny = np.zeros((32, 32, 3), np.uint8)
     embedding = pipeline.analyze(photos["obama"])[0].embedding

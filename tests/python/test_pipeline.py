@@ -3,6 +3,7 @@
 import facecore as fc
 import numpy as np
 import pytest
+from conftest import takes_long
 
 
 def test_the_stages_alone_give_what_the_pipeline_gives(pipeline, photos):
@@ -141,6 +142,7 @@ def test_missing_models_say_how_they_are_pulled(monkeypatch, tmp_path):
 
 def test_models_that_are_missing_are_pulled(monkeypatch, tmp_path):
     """As on a machine without models; the packages come from the index."""
+    takes_long()
     monkeypatch.setenv("FACE_MODELS", str(tmp_path))
     events = []
     monkeypatch.setattr(fc.models._Reporter, "__call__", lambda self, *event: events.append(event))
