@@ -8,6 +8,8 @@ import facecore as fc
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+# The server that tests of C use too.
+sys.path.append(str(ROOT / "tests"))
 SAMPLES = ("astronaut", "obama", "obama2", "biden")
 
 

@@ -188,16 +188,21 @@ def test_processes(method, pipeline, photos):
 
 def test_ctrl_c_ends_a_batch(photos):
     script = (
-        "import sys, facecore as fc\n"
+        "import signal, sys, facecore as fc\n"
+        # Where the tests run in the background, interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "print('ready', flush=True)\n"
         "fc.Pipeline(pull=False).analyze_batch([sys.argv[1]] * 100_000)\n"
     )
     command = [sys.executable, "-c", script, str(photos["obama"])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        try:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode != 0 and "KeyboardInterrupt" in said
 
 

@@ -640,7 +640,10 @@ class Gallery:
         self._native.compact()
 
     def save_index(self) -> None:
-        """Writes the approximate index beside the file, so that opening the gallery need not build it."""
+        """Writes the approximate index beside the file, so that opening the gallery need not build it.
+
+        Closing the gallery does so too, but cannot tell of an error. Nothing to do for other galleries.
+        """
         self._native.save_index()
 
     def memory_use(self) -> MemoryUse | None:

@@ -293,7 +293,7 @@ class NativeGallery:
     def rename(self, /, subject: SupportsIndex, name: str) -> None: ...
     def save_index(self, /) -> None:
         """
-        Writes the approximate index beside the file.
+        Writes the approximate index beside the file; nothing for other galleries.
         """
     def search(self, /, probes: "numpy.ndarray", space: EmbeddingSpace, top_k: SupportsIndex, min_similarity: SupportsFloat | SupportsIndex | None, subjects: "list[int] | None", metadata_json: str | None, mode: str) -> "list[list[tuple[int, str, int, float]]]":
         """
