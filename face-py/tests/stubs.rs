@@ -1,4 +1,5 @@
 //! The type stubs of the compiled module are what PyO3 generates from it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::{Path, PathBuf};
 
