@@ -2,6 +2,7 @@
 //!
 //! The rest of the crate knows [`Model`] alone, so that other engines, and fakes in tests, fit behind it.
 
+mod prelu;
 mod tract;
 
 use ndarray::{Array4, ArrayD};

@@ -46,7 +46,8 @@ impl TractModel {
             return Err(invalid("an empty file".to_owned()));
         }
         // The declared sizes are often those of one training batch: our inputs decide instead.
-        let framework = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        let mut framework = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+        super::prelu::register(&mut framework);
         let parsed = guarded(|| {
             let proto = framework.proto_model_for_read(&mut &*bytes)?;
             let signature = signature_of(&name, &proto)?;
