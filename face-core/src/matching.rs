@@ -1,10 +1,12 @@
 //! Verification: are two faces the same person's?
 
+use std::sync::Arc;
+
 use ndarray::Array2;
 use rayon::prelude::*;
 
-use crate::error::Result;
-use crate::stage::{Embedding, Threshold};
+use crate::error::{Error, Result};
+use crate::stage::{Embedding, Metric, Threshold};
 
 /// The answer to "same person?", with everything that is needed to judge it.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,11 +72,92 @@ pub fn verify(first: &Embedding, second: &Embedding, threshold: &Threshold) -> R
 /// # Ok::<(), face_core::Error>(())
 /// ```
 pub fn similarities(first: &[Embedding], second: &[Embedding]) -> Result<Array2<f32>> {
-    let row = |a: &Embedding| second.iter().map(|b| a.similarity(b)).collect::<Result<Vec<f32>>>();
-    let rows = first.par_iter().map(row).collect::<Result<Vec<_>>>()?;
     let mut table = Array2::zeros((first.len(), second.len()));
-    for (mut to, from) in table.rows_mut().into_iter().zip(rows) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+    let (Some(one), Some(other)) = (first.first(), second.first()) else { return Ok(table) };
+    for embedding in first.iter().chain(second) {
+        let (space, reference) = (embedding.space(), if std::ptr::eq(embedding, one) { other } else { one }.space());
+        if !Arc::ptr_eq(space, reference) && space != reference {
+            return Err(Error::SpaceMismatch { left: reference.id(), right: space.id() });
+        }
     }
+    let metric = one.space().metric;
+    let blocks: Vec<Vec<f64>> = second.chunks(BLOCK).map(by_value).collect();
+    let rows: Vec<_> = table.rows_mut().into_iter().zip(first).collect();
+    rows.into_par_iter().for_each(|(mut row, a)| {
+        for (block, (columns, values)) in second.chunks(BLOCK).zip(&blocks).enumerate() {
+            let sums = match metric {
+                Metric::Cosine => sums(a.vector(), values, |a, b| a * b).map(|sum| sum.clamp(-1.0, 1.0)),
+                Metric::Euclidean => sums(a.vector(), values, |a, b| (a - b).powi(2)).map(|sum| -sum.sqrt()),
+                Metric::GroupAware(_) => {
+                    std::array::from_fn(|i| columns.get(i).map_or(0.0, |b| metric.similarity(a.vector(), b.vector())))
+                }
+            };
+            for (i, sum) in sums.iter().enumerate().take(columns.len()) {
+                row[block * BLOCK + i] = *sum as f32;
+            }
+        }
+    });
     Ok(table)
+}
+
+/// Faces that are compared side by side: each sum goes through the values in their order, as that of a single pair does.
+const BLOCK: usize = 8;
+
+/// The vectors of up to so many faces in double precision, value by value: of all faces the first, then the second, and so on.
+fn by_value(faces: &[Embedding]) -> Vec<f64> {
+    let dimension = faces.first().map_or(0, |face| face.vector().len());
+    let value = |index| move |face: usize| faces.get(face).map_or(0.0, |face| f64::from(face.vector()[index]));
+    (0..dimension).flat_map(|index| (0..BLOCK).map(value(index))).collect()
+}
+
+fn sums(a: &[f32], values: &[f64], term: impl Fn(f64, f64) -> f64) -> [f64; BLOCK] {
+    // What a sum of the standard library begins with.
+    let mut sums = [-0.0; BLOCK];
+    for (a, values) in a.iter().zip(values.chunks_exact(BLOCK)) {
+        let a = f64::from(*a);
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += term(a, *value);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::stage::{EmbeddingSpace, GroupAware};
+
+    #[test]
+    fn a_table_has_the_bits_of_single_pairs() {
+        for metric in [Metric::Cosine, Metric::Euclidean, Metric::GroupAware(GroupAware::new(20).unwrap())] {
+            let space = |model: &str| {
+                Arc::new(EmbeddingSpace {
+                    model: model.into(),
+                    digest: "00".into(),
+                    dimension: 33,
+                    preprocessing: "none".into(),
+                    averaging: "none".into(),
+                    metric,
+                    thresholds: vec![],
+                })
+            };
+            let face = |number: usize| {
+                let value = |i: usize| ((number * 31 + i * 17) % 101) as f32 / 7.0 - 5.0;
+                Embedding::new((0..33).map(value).collect(), space("toy")).unwrap()
+            };
+            let faces: Vec<Embedding> = (0..21).map(face).collect();
+            let table = similarities(&faces[..5], &faces).unwrap();
+            for ((row, column), similarity) in table.indexed_iter() {
+                let single = faces[row].similarity(&faces[column]).unwrap();
+                assert_eq!(similarity.to_bits(), single.to_bits(), "{metric} {row} {column}");
+            }
+            assert_eq!(similarities(&[], &faces).unwrap().dim(), (0, 21));
+            let stranger = Embedding::new(vec![1.0; 33], space("another")).unwrap();
+            for (first, second) in [(vec![stranger.clone()], &faces), (vec![faces[0].clone(), stranger], &faces)] {
+                assert!(matches!(similarities(&first, second), Err(Error::SpaceMismatch { .. })));
+                assert!(matches!(similarities(second, &first), Err(Error::SpaceMismatch { .. })));
+            }
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Results go to the standard output, as text for people or with `--json` for programs; progress, warnings and errors go
 //! to the standard error.
 
+mod bench;
 mod demo;
 mod detect;
 mod embed;
@@ -58,6 +59,8 @@ enum Command {
     /// Measure how good a pipeline is
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Measure how fast a pipeline is on this machine
+    Bench(bench::BenchArguments),
     /// See it all at work on sample photos; pulls models and photos first
     Demo(demo::DemoArguments),
 }
@@ -98,6 +101,7 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Gallery(command) => gallery::run(&command),
             Command::Group(arguments) => group::run(&arguments),
             Command::Eval(command) => eval::run(command),
+            Command::Bench(arguments) => bench::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
         }
     };

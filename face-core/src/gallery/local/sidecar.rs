@@ -9,14 +9,13 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::store::About;
 use super::{index_path, unfinished_index};
 use crate::error::{Error, Result};
 use crate::files::create_like;
-use crate::gallery::search::{ApproximateIndex, ApproximateParams, Snapshot};
+use crate::gallery::search::{ApproximateIndex, ApproximateParams, Snapshot, on_threads};
 use crate::stage::EmbeddingSpace;
 
 const MAGIC: [u8; 8] = *b"FACEHNS1";
@@ -93,10 +92,10 @@ pub(super) fn load_or_build(
             }
             // A backup that was put back may have given the same ids to others.
             let records: Vec<(u64, &[f32])> = exact.iter().collect();
-            let differs = |(key, vector): &&(u64, &[f32])| index.contains(*key) && !index.holds(*key, vector);
-            let others: Vec<u64> = records.par_iter().filter(differs).map(|(key, _)| *key).collect();
-            for key in others {
-                index.remove(key)?;
+            let differs = |(key, vector): &(u64, &[f32])| Ok(index.contains(*key) && !index.holds(*key, vector));
+            let others = on_threads(&records, differs)?;
+            for ((key, _), _) in records.iter().zip(others).filter(|(_, differs)| *differs) {
+                index.remove(*key)?;
             }
             fill(&index, exact)?;
             // More than the records are: not what it says it is.

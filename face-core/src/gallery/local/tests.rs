@@ -502,3 +502,29 @@ mod approximate {
         assert!(matches!(gallery.search(&[embedding(1)], &search), Err(Error::InvalidParameter { .. })));
     }
 }
+
+/// Threads of one pool change one gallery: none may be given another's change while it holds the writer.
+#[cfg(feature = "hnsw")]
+#[test]
+fn threads_of_a_pool_enrol_side_by_side() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let params = LocalGalleryParams {
+            approximate: Some(ApproximateParams { min_templates: 10, ..ApproximateParams::default() }),
+            ..LocalGalleryParams::default()
+        };
+        let gallery = LocalGallery::in_memory_with(space(), &params).unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        pool.scope(|scope| {
+            for batch in 0..6_u64 {
+                let gallery = &gallery;
+                scope.spawn(move |_| {
+                    gallery.enroll_batch((200 * batch..200 * (batch + 1)).map(person).collect()).unwrap();
+                    gallery.compact().unwrap();
+                });
+            }
+        });
+        done.send(gallery.count().unwrap().templates).unwrap();
+    });
+    assert_eq!(wait.recv_timeout(std::time::Duration::from_secs(120)), Ok(2400), "they wait for one another");
+}

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
-use rayon::prelude::*;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::{ApproximateParams, MAX_DIMENSION};
@@ -141,7 +140,8 @@ impl ApproximateIndex {
         }
     }
 
-    /// Adds many vectors of finite values, on all threads, and sees to it that there is a way to each.
+    /// Adds many vectors of finite values, on as many threads as the current rayon pool has, and sees to it that there is a way to
+    /// each.
     ///
     /// The graph depends on which thread was first: two that are built of the same vectors may differ in what they miss.
     ///
@@ -152,7 +152,7 @@ impl ApproximateIndex {
         if wanted > self.read().capacity() {
             self.reserve(wanted + wanted / 4)?;
         }
-        vectors.par_iter().try_for_each(|(key, vector)| self.insert(*key, vector))?;
+        on_threads(vectors, |(key, vector)| self.insert(*key, vector))?;
         // Most are found at once; the others deserve a thorough look.
         let expansions = [SELF_EXPANSION, self.params.expansion_search.max(4 * SELF_EXPANSION)];
         let is_found = |(key, vector): &(u64, &[f32])| -> Result<bool> {
@@ -163,7 +163,7 @@ impl ApproximateIndex {
             }
             Ok(false)
         };
-        let found = vectors.par_iter().map(is_found).collect::<Result<Vec<bool>>>()?;
+        let found = on_threads(vectors, is_found)?;
         for ((key, vector), _) in vectors.iter().zip(found).filter(|(_, is_found)| !is_found) {
             self.remove(*key)?;
             self.insert(*key, vector)?;
@@ -252,9 +252,33 @@ fn failed<E: std::fmt::Display>(action: &'static str) -> impl FnOnce(E) -> Error
     move |error| Error::GalleryStore { action, gallery: "approximate index".into(), reason: error.to_string() }
 }
 
+/// Vectors that are worth a thread.
+const MIN_PER_THREAD: usize = 16;
+
+/// Works on many items, on threads of its own. Whoever adds to a gallery holds its writer: a thread of the rayon pool that waits for
+/// others may be given the next change of the same gallery, and would wait for itself.
+pub(crate) fn on_threads<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    let count = rayon::current_num_threads().min(items.len() / MIN_PER_THREAD).max(1);
+    let all = |items: &[T]| items.iter().map(&work).collect::<Result<Vec<R>>>();
+    if count == 1 {
+        return all(items);
+    }
+    std::thread::scope(|scope| {
+        let parts = items.chunks(items.len().div_ceil(count));
+        let workers: Vec<_> = parts.map(|part| scope.spawn(|| all(part))).collect();
+        let mut done = Vec::with_capacity(items.len());
+        for worker in workers {
+            done.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+        }
+        Ok(done)
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use rayon::prelude::*;
+
     use super::*;
 
     fn vector(number: u64) -> Vec<f32> {

@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 #[cfg(feature = "hnsw")]
 pub use approximate::ApproximateIndex;
+#[cfg(feature = "hnsw")]
+pub(crate) use approximate::on_threads;
 pub use exact::{ExactIndex, Hit, Query, Snapshot};
 
 /// How vectors are compared at first. The answer is the same: what may be among the best is compared again in double
