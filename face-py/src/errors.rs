@@ -66,8 +66,12 @@ fn number_of(kind: ErrorKind) -> Option<i32> {
 
 /// An exception for a value that Python must not give.
 pub(crate) fn invalid(message: impl Into<String>) -> PyErr {
-    let message = message.into();
-    Python::attach(|py| match class(py, "ParameterError") {
+    raise_named("ParameterError", message.into())
+}
+
+/// An exception of one of our classes.
+pub(crate) fn raise_named(name: &str, message: String) -> PyErr {
+    Python::attach(|py| match class(py, name) {
         Ok(class) => PyErr::from_type(class, message),
         Err(failure) => failure,
     })

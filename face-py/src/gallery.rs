@@ -15,8 +15,10 @@ use face_core::gallery::{HnswParams, PostgresGallery, PostgresIndex, PostgresPar
 use numpy::{PyArray1, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use crate::errors::{Outcome, Raised, invalid};
-use crate::pool::on_all_cores;
+#[cfg(feature = "postgres")]
+use crate::errors::Raised;
+use crate::errors::{Outcome, invalid, raise_named};
+use crate::pool::{self, counting, on_all_cores};
 use crate::space::{EmbeddingSpace, Threshold, embedding, embeddings};
 
 /// A template that is to be enrolled: values and space, quality, source, seconds since 1970.
@@ -32,6 +34,17 @@ pub(crate) struct NativeGallery {
     gallery: RwLock<Option<Arc<Kind>>>,
     name: String,
     space: EmbeddingSpace,
+    /// The process that has opened it. A forked child shares the file and its lock, and must not write.
+    process: u32,
+}
+
+impl Drop for NativeGallery {
+    fn drop(&mut self) {
+        if self.is_of_another_process() {
+            // Closing would write what this process has never been the one to write.
+            std::mem::forget(self.gallery.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
 }
 
 enum Kind {
@@ -54,10 +67,20 @@ impl NativeGallery {
     fn new(kind: Kind) -> Self {
         let gallery = kind.gallery();
         let (name, space) = (gallery.name(), EmbeddingSpace { space: Arc::clone(gallery.space()) });
-        Self { gallery: RwLock::new(Some(Arc::new(kind))), name, space }
+        Self { gallery: RwLock::new(Some(Arc::new(kind))), name, space, process: std::process::id() }
+    }
+
+    fn is_of_another_process(&self) -> bool {
+        self.process != std::process::id()
     }
 
     fn open_kind(&self) -> Outcome<Arc<Kind>> {
+        if self.is_of_another_process() {
+            let reason = "it was opened before this process was forked: open it again here, for reading";
+            return Err(
+                raise_named("GalleryInUseError", format!("the gallery {} is in use: {reason}", self.name)).into()
+            );
+        }
         let gallery = self.gallery.read().unwrap_or_else(PoisonError::into_inner);
         gallery.clone().ok_or_else(|| invalid(format!("the gallery {} is closed", self.name)).into())
     }
@@ -69,7 +92,21 @@ impl NativeGallery {
         work: impl FnOnce(&dyn Gallery) -> face_core::Result<T> + Send,
     ) -> Outcome<T> {
         let kind = self.open_kind()?;
-        Ok(on_all_cores(py, || work(kind.gallery()))??)
+        Ok(py.detach(|| work(kind.gallery()))?)
+    }
+
+    /// As [`work`](Self::work), for searches: those in memory go over all cores.
+    fn search_in<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&dyn Gallery) -> face_core::Result<T> + Send,
+    ) -> Outcome<T> {
+        let kind = self.open_kind()?;
+        match &*kind {
+            Kind::Local(gallery) => Ok(on_all_cores(py, || work(gallery.as_ref()))??),
+            #[cfg(feature = "postgres")]
+            Kind::Postgres(gallery) => Ok(py.detach(|| work(gallery.as_ref()))?),
+        }
     }
 }
 
@@ -129,31 +166,6 @@ fn decision(rule: &str, rate: f64, threshold: Option<&Threshold>) -> PyResult<De
     }
 }
 
-/// Calls Python with a number, and keeps what it raises first.
-struct Progress {
-    call: Option<Py<PyAny>>,
-    raised: Option<PyErr>,
-}
-
-impl Progress {
-    fn tell(&mut self, count: u64) {
-        if self.raised.is_some() {
-            return;
-        }
-        self.raised = Python::attach(|py| {
-            let told = self.call.as_ref().map_or(Ok(()), |call| call.call1(py, (count,)).map(drop));
-            told.and_then(|()| py.check_signals()).err()
-        });
-    }
-
-    fn end<T>(self, done: Outcome<T>) -> Outcome<T> {
-        match self.raised {
-            Some(error) => Err(error.into()),
-            None => done,
-        }
-    }
-}
-
 #[pymethods]
 impl NativeGallery {
     #[staticmethod]
@@ -202,41 +214,13 @@ impl NativeGallery {
         Ok(Self::new(Kind::Local(Box::new(gallery))))
     }
 
-    /// A gallery on a server; made where `space` is given, else opened.
+    /// A gallery on a server. With a space it is made; without, it must be there.
     #[staticmethod]
-    #[pyo3(signature = (url, name, space, *, root_certificate: "str | None", tls, pool_size, connect_timeout, statement_timeout, hnsw: "tuple[int, int, int, int] | None"))]
-    fn on_server(
-        py: Python<'_>,
-        url: String,
-        name: String,
-        space: Option<&EmbeddingSpace>,
-        root_certificate: Option<PathBuf>,
-        tls: bool,
-        pool_size: usize,
-        connect_timeout: f64,
-        statement_timeout: f64,
-        hnsw: Option<(u32, u32, u32, u64)>,
-    ) -> Outcome<Self> {
+    #[pyo3(signature = (server: "tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None]", space))]
+    fn on_server(py: Python<'_>, server: ServerParts, space: Option<&EmbeddingSpace>) -> Outcome<Self> {
         #[cfg(feature = "postgres")]
         {
-            let seconds = |name: &str, seconds: f64| {
-                Duration::try_from_secs_f64(seconds)
-                    .map_err(|error| Raised::from(invalid(format!("{name} is {seconds}: {error}"))))
-            };
-            let mut params = PostgresParams::new(url);
-            params.gallery = name;
-            params.pool_size = pool_size;
-            params.connect_timeout = seconds("connect_timeout", connect_timeout)?;
-            params.statement_timeout = seconds("statement_timeout", statement_timeout)?;
-            params.tls = match (tls, root_certificate) {
-                (true, None) => PostgresTls::Require,
-                (true, Some(path)) => PostgresTls::RootCertificate(path),
-                (false, None) => PostgresTls::Disable,
-                (false, Some(_)) => return Err(invalid("root_certificate is given, and tls is False").into()),
-            };
-            if let Some((m, ef_construction, ef_search, min_templates)) = hnsw {
-                params.index = PostgresIndex::Hnsw(HnswParams { m, ef_construction, ef_search, min_templates });
-            }
+            let params = server.params()?;
             let space = space.map(|space| Arc::clone(&space.space));
             let gallery = py.detach(|| match space {
                 Some(space) => PostgresGallery::create(&params, space),
@@ -246,7 +230,7 @@ impl NativeGallery {
         }
         #[cfg(not(feature = "postgres"))]
         {
-            let _ = (py, url, name, space, root_certificate, tls, pool_size, connect_timeout, statement_timeout, hnsw);
+            let _ = (py, server, space);
             Err(invalid("this build has no galleries on servers (feature `postgres`)").into())
         }
     }
@@ -254,7 +238,11 @@ impl NativeGallery {
     /// Closes the file or the connections, when the last call that is under way has ended.
     fn close(&self, py: Python<'_>) {
         let gallery = self.gallery.write().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| drop(gallery));
+        if self.is_of_another_process() {
+            std::mem::forget(gallery);
+        } else {
+            py.detach(|| drop(gallery));
+        }
     }
 
     #[getter]
@@ -359,7 +347,7 @@ impl NativeGallery {
         let probes = embeddings(&probes, space)?;
         let (filter, mode) = (filter(subjects, metadata_json)?, search_mode(mode)?);
         let params = SearchParams { top_k, min_similarity, filter, mode };
-        let found = self.work(py, |gallery| gallery.search(&probes, &params))?;
+        let found = self.search_in(py, |gallery| gallery.search(&probes, &params))?;
         Ok(found.into_iter().map(candidates).collect())
     }
 
@@ -385,7 +373,7 @@ impl NativeGallery {
             filter: filter(subjects, metadata_json)?,
             mode: search_mode(mode)?,
         };
-        let answers = self.work(py, |gallery| gallery.identify_batch(&probes, &params))?;
+        let answers = self.search_in(py, |gallery| gallery.identify_batch(&probes, &params))?;
         let answers = answers.into_iter();
         Ok(answers.map(|answer| (candidates(answer.candidates), answer.threshold.into(), answer.templates)).collect())
     }
@@ -397,7 +385,7 @@ impl NativeGallery {
     /// Writes the approximate index beside the file; nothing for other galleries.
     fn save_index(&self, py: Python<'_>) -> Outcome<()> {
         match &*self.open_kind()? {
-            Kind::Local(gallery) => Ok(on_all_cores(py, || gallery.save_index())??),
+            Kind::Local(gallery) => Ok(py.detach(|| gallery.save_index())?),
             #[cfg(feature = "postgres")]
             Kind::Postgres(_) => Ok(()),
         }
@@ -424,21 +412,19 @@ impl NativeGallery {
         min_similarity: f32,
         progress: Option<Py<PyAny>>,
     ) -> Outcome<Vec<(u64, u64, f32)>> {
-        let mut progress = Progress { call: progress, raised: None };
-        let found = self.work(py, |gallery| {
-            face_core::gallery::find_duplicates(gallery, min_similarity, &mut |count| progress.tell(count))
-        });
-        let found = progress.end(found)?;
+        let (kind, pool) = (self.open_kind()?, pool::current()?);
+        let found = counting(py, progress.as_ref(), |tell| {
+            pool.install(|| face_core::gallery::find_duplicates(kind.gallery(), min_similarity, tell))
+        })??;
         Ok(found.into_iter().map(|pair| (pair.first.0, pair.second.0, pair.similarity)).collect())
     }
 
     /// Writes the gallery as lines of JSON. Returns the numbers of subjects and templates.
     #[pyo3(signature = (path: "str", progress: "collections.abc.Callable[[int], object] | None") -> "tuple[int, int]")]
     fn export(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> Outcome<(u64, u64)> {
-        let mut progress = Progress { call: progress, raised: None };
+        let kind = self.open_kind()?;
         let count =
-            self.work(py, |gallery| face_core::gallery::export_file(gallery, &path, &mut |count| progress.tell(count)));
-        let count = progress.end(count)?;
+            counting(py, progress.as_ref(), |tell| face_core::gallery::export_file(kind.gallery(), &path, tell))??;
         Ok((count.subjects, count.templates))
     }
 
@@ -452,9 +438,9 @@ impl NativeGallery {
         skip_existing: bool,
         progress: Option<Py<PyAny>>,
     ) -> Outcome<(u64, u64, u64, u64)> {
-        let mut progress = Progress { call: progress, raised: None };
+        let kind = self.open_kind()?;
         let existing = if skip_existing { Existing::Skip } else { Existing::Refuse };
-        let report = self.work(py, |gallery| {
+        let report = counting(py, progress.as_ref(), |tell| {
             let origin = path.display().to_string();
             let file = std::fs::File::open(&path).map_err(|source| face_core::Error::Io {
                 action: "read",
@@ -463,17 +449,13 @@ impl NativeGallery {
             })?;
             let mut reader = BufReader::new(file);
             let space = face_core::gallery::read_space(&mut reader, &origin)?;
-            face_core::gallery::import(gallery, &space, existing, &mut reader, &origin, &mut |count| {
-                progress.tell(count);
-            })
-        });
-        let report = progress.end(report)?;
+            face_core::gallery::import(kind.gallery(), &space, existing, &mut reader, &origin, tell)
+        })??;
         Ok((report.subjects, report.templates, report.skipped, report.existing))
     }
 }
 
-/// The space of an export that `NativeGallery.export` has written is read by `import_file`; the groups of faces of one person,
-/// as a label for each row.
+/// The groups of faces of one person, as a label for each row.
 #[pyfunction]
 #[pyo3(signature = (rows: "numpy.ndarray", space, min_similarity) -> "list[int]")]
 pub(crate) fn cluster(
@@ -488,26 +470,64 @@ pub(crate) fn cluster(
 
 /// The names of the galleries in a database.
 #[pyfunction]
-#[pyo3(signature = (url, *, root_certificate: "str | None", tls))]
-pub(crate) fn postgres_names(
-    py: Python<'_>,
-    url: String,
-    root_certificate: Option<PathBuf>,
-    tls: bool,
-) -> Outcome<Vec<String>> {
+#[pyo3(signature = (server: "tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None]"))]
+pub(crate) fn postgres_names(py: Python<'_>, server: ServerParts) -> Outcome<Vec<String>> {
     #[cfg(feature = "postgres")]
     {
-        let mut params = PostgresParams::new(url);
-        params.tls = match (tls, root_certificate) {
-            (true, None) => PostgresTls::Require,
-            (true, Some(path)) => PostgresTls::RootCertificate(path),
-            (false, _) => PostgresTls::Disable,
-        };
+        let params = server.params()?;
         Ok(py.detach(|| PostgresGallery::names(&params))?)
     }
     #[cfg(not(feature = "postgres"))]
     {
-        let _ = (py, url, root_certificate, tls);
+        let _ = (py, server);
         Err(invalid("this build has no galleries on servers (feature `postgres`)").into())
+    }
+}
+
+/// Where a gallery on a server is, and how it is talked to.
+#[derive(FromPyObject)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+pub(crate) struct ServerParts(
+    /// Address.
+    String,
+    /// Name of the gallery.
+    String,
+    /// PEM file of authorities.
+    Option<PathBuf>,
+    /// Whether connections are encrypted.
+    bool,
+    /// Most connections.
+    usize,
+    /// Seconds until a connection must stand.
+    f64,
+    /// Seconds that a statement may take.
+    f64,
+    /// m, ef_construction, ef_search, min_templates.
+    Option<(u32, u32, u32, u64)>,
+);
+
+#[cfg(feature = "postgres")]
+impl ServerParts {
+    fn params(self) -> Outcome<PostgresParams> {
+        let Self(url, gallery, root_certificate, tls, pool_size, connect_timeout, statement_timeout, hnsw) = self;
+        let seconds = |name: &str, seconds: f64| {
+            Duration::try_from_secs_f64(seconds)
+                .map_err(|error| Raised::from(invalid(format!("{name} is {seconds}: {error}"))))
+        };
+        let mut params = PostgresParams::new(url);
+        params.gallery = gallery;
+        params.pool_size = pool_size;
+        params.connect_timeout = seconds("connect_timeout", connect_timeout)?;
+        params.statement_timeout = seconds("statement_timeout", statement_timeout)?;
+        params.tls = match (tls, root_certificate) {
+            (true, None) => PostgresTls::Require,
+            (true, Some(path)) => PostgresTls::RootCertificate(path),
+            (false, None) => PostgresTls::Disable,
+            (false, Some(_)) => return Err(invalid("root_certificate is given, and tls is False").into()),
+        };
+        if let Some((m, ef_construction, ef_search, min_templates)) = hnsw {
+            params.index = PostgresIndex::Hnsw(HnswParams { m, ef_construction, ef_search, min_templates });
+        }
+        Ok(params)
     }
 }

@@ -1,14 +1,15 @@
 //! The catalogue and the cache of models.
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use face_core::ModelStore;
 use face_core::models::PullEvent;
 use pyo3::prelude::*;
 
 use crate::errors::Outcome;
+use crate::pool::interruptible;
 
 /// The folder of models: the one that is named, or the default one.
 pub(crate) fn store(folder: Option<PathBuf>, python: Option<PathBuf>) -> Outcome<ModelStore> {
@@ -73,31 +74,40 @@ pub(crate) fn pull_models(
     progress: Py<PyAny>,
 ) -> Outcome<()> {
     let store = store(folder, python)?;
-    let (pulled, interruption) = py.detach(|| {
-        // What Python raises meanwhile (the user's Ctrl-C, say) cannot end a download: it is raised when that has ended.
-        let interruption = RefCell::new(None);
-        let tell = |what: &str, name: &str, numbers: Option<(u64, u64)>| {
-            Python::attach(|py| {
-                let (received, total) = numbers.unzip();
-                let told = progress.call1(py, (what, name, received, total)).and_then(|_| py.check_signals());
-                if let Err(error) = told {
-                    interruption.borrow_mut().get_or_insert(error);
-                }
-            });
+    // The thread that pulls notes what happens, and the one that Python is waiting in tells it.
+    let events: Mutex<Vec<(&str, String, Option<(u64, u64)>)>> = Mutex::default();
+    let tell_python = |py: Python<'_>| -> PyResult<()> {
+        let noted = std::mem::take(&mut *events.lock().unwrap_or_else(PoisonError::into_inner));
+        for (what, name, numbers) in noted {
+            let (received, total) = numbers.unzip();
+            progress.call1(py, (what, name, received, total))?;
+        }
+        Ok(())
+    };
+    let pulled = interruptible(py, &tell_python, |interruption| {
+        let note = |what, name: String, numbers: Option<(u64, u64)>| {
+            let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+            // Of a download only the last number counts.
+            if let Some(last) = events.last_mut().filter(|last| numbers.is_some() && last.0 == what && last.1 == name) {
+                last.2 = numbers;
+            } else {
+                events.push((what, name, numbers));
+            }
+            drop(events);
+            interruption.check();
         };
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let pulled = store.pull(&names, &|event| match event {
-            PullEvent::Downloading { file, received, total } => tell("downloading", file, Some((received, total))),
-            PullEvent::Present { name } => tell("present", name, None),
-            PullEvent::Installed { name, .. } => tell("installed", name, None),
-            PullEvent::Waiting { folder } => tell("waiting", &folder.display().to_string(), None),
-            PullEvent::Retrying { file, reason } => tell("retrying", &format!("{file}: {reason}"), None),
+        store.pull(&names, &|event| match event {
+            PullEvent::Downloading { file, received, total } => {
+                note("downloading", file.to_owned(), Some((received, total)));
+            }
+            PullEvent::Present { name } => note("present", name.to_owned(), None),
+            PullEvent::Installed { name, .. } => note("installed", name.to_owned(), None),
+            PullEvent::Waiting { folder } => note("waiting", folder.display().to_string(), None),
+            PullEvent::Retrying { file, reason } => note("retrying", format!("{file}: {reason}"), None),
             _ => {}
-        });
-        (pulled, interruption.into_inner())
-    });
-    match interruption {
-        Some(error) => Err(error.into()),
-        None => Ok(pulled?),
-    }
+        })
+    })?;
+    tell_python(py)?;
+    Ok(pulled?)
 }

@@ -13,7 +13,7 @@ use face_core::{
 use numpy::{PyArray1, PyArray2, PyArray3};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
 use crate::errors::{Outcome, invalid};
 use crate::image::{Image, pixels};
@@ -207,6 +207,37 @@ impl Crop {
     #[pyo3(signature = () -> "bytes")]
     fn _repr_png_<'py>(&self, py: Python<'py>) -> Outcome<Bound<'py, PyBytes>> {
         Ok(PyBytes::new(py, &self.crop.views[0].to_png()?))
+    }
+
+    /// A crop that was pickled.
+    #[staticmethod]
+    #[pyo3(signature = (views: "list[Image]", template: "tuple[str, int, int]", points: "tuple[list[list[float]], str]", zooms, transform: "list[float]"))]
+    fn _restore(
+        views: Vec<Bound<'_, Image>>,
+        template: (String, u32, u32),
+        points: LandmarkParts,
+        zooms: Vec<f32>,
+        transform: [f64; 4],
+    ) -> Outcome<Self> {
+        let (name, width, height) = template;
+        let template = face_core::templates::Template::new(name, width, height, landmarks(points)?)?;
+        let views = views.iter().map(|view| view.get().picture.clone()).collect();
+        let mut crop = FaceCrop::from_aligned_views(views, CropSpec { template, zooms })?;
+        let [a, b, tx, ty] = transform;
+        crop.transform = face_core::SimilarityTransform { a, b, tx, ty };
+        Ok(Self { crop })
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let FaceCrop { spec, views, transform } = &self.crop;
+        let views = views.iter().map(|view| Bound::new(py, Image { picture: view.clone() }));
+        let views = views.collect::<PyResult<Vec<_>>>()?;
+        let template = (&*spec.template.name, spec.template.width, spec.template.height);
+        let points = spec.template.landmarks.points.map(|point| [point.x, point.y]);
+        let points = (points, spec.template.landmarks.scheme.name());
+        let transform = [transform.a, transform.b, transform.tx, transform.ty];
+        let arguments = (views, template, points, spec.zooms.clone(), transform).into_pyobject(py)?;
+        Ok((py.get_type::<Self>().getattr("_restore")?, arguments))
     }
 
     fn __repr__(&self) -> String {

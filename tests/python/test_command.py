@@ -55,7 +55,10 @@ def bits(values):
 
 def test_numbers_are_those_of_rust_bit_for_bit(pipeline, photos):
     """The command prints every digit that a number needs; C is compared with the same in tests/c/run."""
-    printed = json.loads(face("embed", "--json", *photos.values()).stdout)
+    # The program that cargo has built, where it is there: the console script is this very module.
+    built = os.environ.get("FACE_BUILT_COMMAND", str(FACE))
+    command = [built, "embed", "--json", *(str(path) for path in photos.values())]
+    printed = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     compared = 0
     for photo, path in zip(printed, photos.values()):
         analysis = pipeline.analyze(path)
@@ -89,6 +92,21 @@ def test_golden_detections(photos):
             assert abs(ours.score - theirs["score"]) <= tolerance["score"]
             compared += 1
     assert compared >= 10
+
+
+def test_golden_embeddings(photos):
+    """Against dlib's own descriptors of windows of a photo."""
+    golden = json.loads((ROOT / "tests" / "golden" / "embedding.json").read_text())
+    spec = 'name = "raw"\nmetric = "euclidean"\n[crops]\ntemplate = "dlib150"\n[input]\ncolor = "rgb"\n'
+    spec += "mean = [122.782, 117.001, 104.298]\nstd = [256, 256, 256]\n"
+    embedder = fc.Embedder(fc.models.path("dlib-resnet-v1"), spec=spec)
+    pixels = fc.load(photos[golden["photo"]]).to_array()
+    for case in golden["windows"]:
+        x, y, step = case["x"], case["y"], case["step"]
+        window = pixels[y : y + 150 * step : step, x : x + 150 * step : step]
+        embedding = embedder.embed(window[:, ::-1] if case["mirror"] else window)
+        assert np.linalg.norm(embedding - np.array(case["vector"])) <= golden["tolerance"]["euclidean"]
+    assert len(golden["windows"]) >= 5
 
 
 def test_golden_transforms():

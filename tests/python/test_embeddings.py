@@ -1,6 +1,8 @@
 """Embeddings are arrays that know what they mean."""
 
+import collections
 import copy
+import pickle
 
 import facecore as fc
 import numpy as np
@@ -45,10 +47,56 @@ def test_what_is_computed_from_it_is_a_plain_array(embeddings):
     for result in results:
         assert type(result) is np.ndarray, result
     assert isinstance(embedding[0], np.float32) and isinstance(embedding.sum(), np.float32)
-    assert not hasattr(embedding.astype(np.float64), "space") and not hasattr(embedding.reshape(2, 64), "space")
+    methods = [
+        embedding.astype(np.float64),
+        embedding.reshape(2, 64),
+        embedding.view(np.uint8),
+        embedding.T,
+        embedding.copy(),
+    ]
+    methods += [
+        embedding.take([1, 0]),
+        embedding.argsort(),
+        embedding.byteswap(),
+        embedding.ravel(),
+        embedding.squeeze(),
+    ]
+    methods += [
+        embedding.repeat(2),
+        embedding.clip(0, 1),
+        embedding.round(2),
+        embedding.transpose(),
+        embedding.cumsum(),
+    ]
+    matrix = fc.stack([embedding] * 128)
+    methods += [
+        matrix.T,
+        matrix[:2],
+        matrix.swapaxes(0, 1),
+        matrix.mean(axis=0),
+        np.sort(matrix),
+        np.delete(matrix, 0, axis=0),
+    ]
+    for result in methods:
+        assert type(result) is np.ndarray, result
+        with pytest.raises(TypeError, match="no embedding"):
+            fc.similarity([result], [embedding])
+    pair = collections.namedtuple("Pair", "a b")
+    assert np.concatenate(pair(embedding, embedding)).shape == (256,)
+    with pytest.raises(ValueError, match="read-only"):
+        embedding.sort()
     out = np.zeros(128, np.float32)
     np.add(embedding, 1, out=out)
     assert (out == np.asarray(embedding) + 1).all()
+
+
+def test_it_cannot_be_written_to(embeddings):
+    for array in (embeddings["obama"], fc.stack([embeddings["obama"]])):
+        for again in (array, copy.deepcopy(array), copy.copy(array), pickle.loads(pickle.dumps(array))):
+            assert not again.flags.writeable and again.space == array.space and (again == array).all()
+            with pytest.raises(ValueError, match="read-only"):
+                again *= 2
+    assert embeddings["obama"].copy().flags.writeable
 
 
 def test_it_keeps_its_bits_when_it_is_made_again(embeddings):
@@ -68,6 +116,9 @@ def test_it_keeps_its_bits_when_it_is_made_again(embeddings):
         (np.full(128, np.nan), "not finite"),
         (np.full(128, np.inf), "not finite"),
         ([], "0 values"),
+        (np.ones(128, complex), "complex"),
+        (["a"] * 128, "dtype"),
+        (np.ones(128, bool), "bool"),
     ],
 )
 def test_what_is_no_embedding_is_refused(values, says, pipeline):
@@ -114,6 +165,9 @@ def test_spaces_do_not_mix(embeddings):
         lambda: fc.similarity([embedding], [other]),
         lambda: fc.stack([embedding, other]),
         lambda: fc.verify(embedding, other),
+        lambda: fc.stack(fc.stack([embedding]), other.space),
+        lambda: fc.stack([embedding], other.space),
+        lambda: fc.Embedding(embedding, other.space),
     ):
         with pytest.raises(fc.SpaceMismatchError) as caught:
             compare()

@@ -1,6 +1,7 @@
 """Examples and notebooks run, and type checkers accept them."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -100,9 +101,12 @@ def test_type_checkers_accept_the_examples_and_the_package(checker, tmp_path):
         cwd=tmp_path,
     )
     assert stated.returncode == 0, stated.stdout + stated.stderr
-    (tmp_path / "wrong.py").write_text("import facecore as fc\nfc.Pipeline(threads='two').analyze(3).nothing\n")
+    lines = ["fc.Pipeline(threads='two')", "fc.Pipeline(max_sied=3)", "fc.Pipeline().analyze(3)", "fc.verify(None, 3)"]
+    lines += ["fc.Gallery().enroll('a', 3)", "fc.Pipeline().analyze('a.jpg').nothing"]
+    (tmp_path / "wrong.py").write_text("import facecore as fc\n" + "\n".join(lines) + "\n")
     wrong = subprocess.run([*command, tmp_path / "wrong.py"], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert wrong.returncode == 1 and "nothing" in wrong.stdout
+    found = {int(number) for number in re.findall(r"wrong\.py:(\d+):", wrong.stdout)}
+    assert wrong.returncode == 1 and found == set(range(2, 2 + len(lines))), wrong.stdout
     if checker == "mypy":
         package = Path(facecore.__file__).parent
         configuration = ["--config-file", ROOT / "face-py" / "pyproject.toml"]

@@ -1,6 +1,9 @@
 """Galleries: in memory, in a file, on a server."""
 
+import os
+import socket
 import threading
+import time
 
 import facecore as fc
 import numpy as np
@@ -110,11 +113,12 @@ def test_what_is_refused(gallery, embeddings, pipeline, photos):
     for name in ("", "a" * 501, "a\0b"):
         with pytest.raises(fc.ParameterError):
             gallery.enroll(name, embeddings["obama"])
-    for metadata in ({"a": float("nan")}, {"a": object()}, {"a": "x" * 70_000}):
+    for metadata in ({"a": float("nan")}, {"a": object()}, {"a": "x" * 70_000}, {"a": 2**70}, {1: 2}, {"a": {1: 2}}):
         with pytest.raises(fc.ParameterError):
             gallery.enroll("Eve", embeddings["obama"], metadata=metadata)
     for settings in (
         {"top_k": 0},
+        {"top_k": -1},
         {"top_k": 10**6},
         {"fpir": 2.0},
         {"threshold": float("nan")},
@@ -126,10 +130,28 @@ def test_what_is_refused(gallery, embeddings, pipeline, photos):
     for missing in (99, "Nobody"):
         with pytest.raises(fc.NotEnrolledError):
             gallery.remove(missing)
-    with pytest.raises(OverflowError):
-        gallery.remove(-1)
-    with pytest.raises(TypeError):
-        gallery.enroll("Eve", 3)
+    for unknown in (-1, 2**70):
+        for use in (gallery.remove, gallery.subject, gallery.embedding, gallery.remove_template):
+            with pytest.raises(fc.NotEnrolledError):
+                use(unknown)
+    assert gallery.identify(embeddings["obama"], subjects=[-1, 2**70]).candidates == ()
+    plain = np.asarray(embeddings["obama"])
+    for wrong in (
+        lambda: gallery.enroll("Eve", 3),
+        lambda: gallery.enroll("Eve", embeddings["obama"].astype(np.float64)),
+    ):
+        with pytest.raises((TypeError, fc.ImageError)):
+            wrong()
+    for wrong in (
+        lambda: gallery.search(plain),
+        lambda: gallery.identify(embeddings["obama"], subjects="12"),
+        lambda: gallery.identify(embeddings["obama"], subjects=[1.5]),
+        lambda: gallery.identify(embeddings["obama"], top_k=1.5),
+        lambda: gallery.enroll_batch([("Eve", embeddings["biden"])]),
+        lambda: gallery.set_metadata("Ada", [1]),
+    ):
+        with pytest.raises(TypeError):
+            wrong()
     with pytest.raises(fc.ParameterError):
         gallery.enroll("Eve", [])
     with pytest.raises(fc.NameTakenError):
@@ -229,6 +251,71 @@ def test_a_gallery_serves_many_threads(gallery, embeddings):
     assert failed == [] and len(gallery) == 7
 
 
+def test_threads_that_enrol_many_do_not_wait_for_one_another(pipeline):
+    if "hnsw" not in fc.features():
+        pytest.skip("this build has no approximate search")
+    random = np.random.default_rng(4)
+    with fc.Gallery(pipeline=pipeline, approximate=fc.Approximate(min_templates=10)) as gallery:
+
+        def work(number):
+            crowd = fc.stack(random.normal(size=(400, 128)), pipeline.space)
+            gallery.enroll_batch({f"{number} {place}": embedding for place, embedding in enumerate(crowd)})
+            gallery.compact()
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+        assert not any(thread.is_alive() for thread in threads) and len(gallery) == 1600
+
+
+def test_a_forked_process_does_not_write(pipeline, embeddings, tmp_path):
+    path = tmp_path / "people.face"
+    gallery = fc.Gallery(path, pipeline=pipeline)
+    gallery.enroll("Ada", embeddings["obama"])
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            gallery.enroll("Ben", embeddings["biden"])
+        except fc.GalleryInUseError:
+            gallery.close()
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    gallery.enroll("Eve", embeddings["biden"])
+    gallery.close()
+    with fc.Gallery(path) as gallery:
+        assert [subject.name for subject in gallery] == ["Ada", "Eve"]
+
+
+def test_long_work_ends_when_it_is_interrupted(pipeline, tmp_path):
+    random = np.random.default_rng(4)
+    crowd = fc.stack(random.normal(size=(5000, 128)), pipeline.space)
+    with fc.Gallery(pipeline=pipeline) as gallery:
+        gallery.enroll_batch({f"{place}": embedding for place, embedding in enumerate(crowd)})
+        gallery.export(tmp_path / "people.jsonl", progress=False)
+        told = []
+
+        def interrupt(count):
+            told.append(count)
+            raise KeyboardInterrupt
+
+        for work in (
+            lambda: gallery._native.find_duplicates(0.5, interrupt),
+            lambda: gallery._native.export(str(tmp_path / "again.jsonl"), interrupt),
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                work()
+        assert not (tmp_path / "again.jsonl").exists() and told
+    with fc.Gallery(pipeline=pipeline) as gallery:
+        with pytest.raises(KeyboardInterrupt):
+            gallery._native.import_file(str(tmp_path / "people.jsonl"), False, interrupt)
+        assert len(gallery) < 5000 and len(gallery) % 1000 == 0
+
+
 def test_servers(server, pipeline, embeddings):
     plain = fc.Server(tls=False)
     with fc.Gallery(
@@ -252,3 +339,17 @@ def test_servers(server, pipeline, embeddings):
     with pytest.raises(fc.GalleryError):
         # The server speaks no TLS.
         fc.gallery_names(server)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/x"
+        started = time.monotonic()
+        with pytest.raises(fc.GalleryError):
+            fc.Gallery(silent_url, pipeline=pipeline, server=fc.Server(tls=False, connect_timeout=1))
+        # Not the ten seconds that are the default.
+        assert time.monotonic() - started < 8
+    for wrong in (
+        fc.Server(connect_timeout=float("nan")),
+        fc.Server(tls=False, root_certificate="a.pem"),
+        fc.Server(pool_size=-1),
+    ):
+        with pytest.raises(fc.ParameterError):
+            fc.gallery_names(server, wrong)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -22,13 +23,8 @@ FloatArray = np.ndarray[Any, np.dtype[np.float32]]
 class _InSpace(np.ndarray[Any, np.dtype[np.float32]]):
     """An array of which only the whole has a meaning: what is cut out of it, or computed from it, is a plain array."""
 
+    # Set where an embedding is made, and nowhere else: what NumPy makes of one has no space.
     space: EmbeddingSpace
-
-    def __array_finalize__(self, obj: Any) -> None:
-        # NumPy makes views through here. One of another shape or type is no embedding any more; `space` stays unset.
-        space = getattr(obj, "space", None)
-        if space is not None and self.shape == obj.shape and self.dtype == obj.dtype:
-            self.space = space
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if "out" in kwargs:
@@ -36,7 +32,7 @@ class _InSpace(np.ndarray[Any, np.dtype[np.float32]]):
         return getattr(ufunc, method)(*(_plain(array) for array in inputs), **kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        return func(*_plain_all(args), **{key: _plain_all(value) for key, value in kwargs.items()})
+        return func(*(_plain_all(arg) for arg in args), **{key: _plain_all(value) for key, value in kwargs.items()})
 
     def __getitem__(self, key: Any) -> Any:
         return _plain(self)[key]
@@ -58,22 +54,77 @@ class _InSpace(np.ndarray[Any, np.dtype[np.float32]]):
     def __deepcopy__(self, memo: Any) -> Any:
         return self.__copy__()
 
+    @property
+    def T(self) -> Any:
+        return _plain(self).T
+
 
 def _plain(array: Any) -> Any:
-    return array.view(np.ndarray) if isinstance(array, _InSpace) else array
+    return np.ndarray.view(array, np.ndarray) if isinstance(array, _InSpace) else array
 
 
 def _plain_all(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain_all(item) for item in value)
+    if isinstance(value, list):
+        return [_plain_all(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_plain_all(item) for item in value)
     return _plain(value)
 
 
 def _restore(kind: Any, values: FloatArray, space: EmbeddingSpace | None) -> Any:
+    if space is None:
+        return values
+    # What was unpickled owns its numbers, and is not to be written to either.
+    values.flags.writeable = False
     array = values.view(kind)
-    if space is not None:
-        array.space = space
+    array.space = space
     return array
+
+
+def _as_plain(name: str) -> Any:
+    method = getattr(np.ndarray, name)
+
+    @functools.wraps(method)
+    def of_the_plain_array(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return getattr(_plain(self), name)(*args, **kwargs)
+
+    return of_the_plain_array
+
+
+# Methods that NumPy does not hand to `__array_function__`, and whose results are no embeddings.
+for _name in [
+    "argpartition",
+    "argsort",
+    "astype",
+    "byteswap",
+    "choose",
+    "clip",
+    "compress",
+    "conj",
+    "conjugate",
+    "copy",
+    "cumprod",
+    "cumsum",
+    "diagonal",
+    "flatten",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "ravel",
+    "repeat",
+    "reshape",
+    "round",
+    "squeeze",
+    "std",
+    "sum",
+    "swapaxes",
+    "take",
+    "transpose",
+    "var",
+    "view",
+]:
+    setattr(_InSpace, _name, _as_plain(_name))
 
 
 class Embedding(_InSpace):
@@ -106,14 +157,12 @@ class Embedding(_InSpace):
     """
 
     def __new__(cls, values: Any, space: EmbeddingSpace) -> Self:
-        vector = np.asarray(_plain(values), dtype=np.float32)
+        _refuse_another_space(values, space)
+        vector = _floats(values)
         if vector.ndim != 1:
             raise EmbeddingError(f"an array of shape {vector.shape} is no vector: expected ({space.dimension},)")
-        array = _native.new_embedding(vector, space)
-        array.flags.writeable = False
-        embedding = array.view(cls)
-        embedding.space = space
-        return embedding
+        made: Self = _restore(cls, _native.new_embedding(vector, space), space)
+        return made
 
     def similarity(self, other: Embedding) -> float:
         """How alike two faces are: greater is more alike, whatever the metric.
@@ -131,7 +180,7 @@ class Embedding(_InSpace):
 class Embeddings(_InSpace):
     """Embeddings of one space as the rows of a matrix: shape (n, dimension), dtype float32. Made by ``facecore.stack``."""
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Embedding]:  # type: ignore[override]
         return (_embedding(np.array(row), self.space) for row in _plain(self))
 
     def __repr__(self) -> str:
@@ -144,15 +193,26 @@ class Embeddings(_InSpace):
 
 def _embedding(values: FloatArray, space: EmbeddingSpace) -> Embedding:
     """An embedding of values that are one already."""
-    values.flags.writeable = False
-    embedding = values.view(Embedding)
-    embedding.space = space
-    return embedding
+    made: Embedding = _restore(Embedding, values, space)
+    return made
+
+
+def _floats(values: Any) -> FloatArray:
+    array = np.asarray(_plain(values))
+    if array.dtype.kind not in "fiu" and array.size > 0:
+        raise EmbeddingError(f"an array of dtype {array.dtype} is no vector: expected numbers")
+    return np.asarray(array, dtype=np.float32)
+
+
+def _refuse_another_space(value: Any, space: EmbeddingSpace) -> None:
+    own = getattr(value, "space", None)
+    if isinstance(own, EmbeddingSpace) and own != space:
+        raise SpaceMismatchError(f"an embedding of one space cannot become one of another:\n  {own.id}\n  {space.id}")
 
 
 def _space_of(value: Any) -> EmbeddingSpace:
     space = getattr(value, "space", None)
-    if not isinstance(space, EmbeddingSpace):
+    if not isinstance(value, _InSpace) or not isinstance(space, EmbeddingSpace):
         raise TypeError(
             f"{type(value).__name__} is no embedding: give an array its meaning with facecore.Embedding(values, space)"
         )
@@ -182,7 +242,10 @@ def stack(embeddings: Any, space: EmbeddingSpace | None = None) -> Embeddings:
     >>> fc.stack([face.embedding for face in faces]).shape
     (1, 128)
     """
+    if space is not None:
+        _refuse_another_space(embeddings, space)
     if isinstance(embeddings, Embeddings):
+        _space_of(embeddings)
         return embeddings
     if isinstance(embeddings, Embedding):
         embeddings = [embeddings]
@@ -198,11 +261,9 @@ def stack(embeddings: Any, space: EmbeddingSpace | None = None) -> Embeddings:
                 )
         rows = [np.asarray(_plain(item), dtype=np.float32) for item in items]
     else:
-        rows = [_native.new_embedding(np.asarray(_plain(row), dtype=np.float32), space) for row in embeddings]
+        rows = [_plain(Embedding(row, space)) for row in embeddings]
     matrix = np.stack(rows) if rows else np.empty((0, space.dimension), np.float32)
-    matrix.flags.writeable = False
-    stacked = matrix.view(Embeddings)
-    stacked.space = space
+    stacked: Embeddings = _restore(Embeddings, matrix, space)
     return stacked
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import operator
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, Union, overload
 
 from . import _native, _notebook
-from ._embeddings import Embedding, Embeddings, _embedding, _plain, stack
-from ._errors import NotEnrolledError, ParameterError, SpaceMismatchError
+from ._embeddings import Embedding, Embeddings, _embedding, _plain, _space_of, stack
+from ._errors import GalleryError, NameTakenError, NotEnrolledError, ParameterError, SpaceMismatchError
 from ._images import ColorOrder, ImageLike
 from ._native import EmbeddingSpace, Threshold
 from ._pipeline import Face, Pipeline, default_pipeline
@@ -117,8 +118,11 @@ class Identification:
 
     @property
     def fpir_bound(self) -> float:
-        """The most that the false-positive identification rate comes to: templates times false-accept rate, at most 1."""
-        return min(1.0, self.templates * self.threshold.far)
+        """The most that the false-positive identification rate comes to: templates times false-accept rate, at most 1.
+
+        NaN for a threshold of your own.
+        """
+        return min(self.templates * self.threshold.far, 1.0)
 
     def __bool__(self) -> bool:
         return self.best_match is not None
@@ -132,10 +136,12 @@ class Identification:
         return _notebook.table(["face", "who", "candidates"], [self._row()]) + self._rate()
 
     def _rate(self) -> str:
-        return (
-            f"<small>threshold {self.threshold.similarity:.4f}, at most {self.fpir_bound:.2g} of strangers are taken "
-            "for somebody</small>"
+        promise = (
+            ""
+            if math.isnan(self.fpir_bound)
+            else f", at most {self.fpir_bound:.2%} of strangers are taken for somebody"
         )
+        return f"<small>threshold {self.threshold.similarity:.4f}{promise}</small>"
 
     def __repr__(self) -> str:
         best = self.candidates[0] if self.candidates else None
@@ -225,7 +231,9 @@ class Approximate:
 
     def _with(self, *defaults: int) -> Any:
         own = (self.connectivity, self.expansion_add, self.expansion_search, self.min_templates)
-        return tuple(default if value is None else value for value, default in zip(own, defaults))
+        names = ("connectivity", "expansion_add", "expansion_search", "min_templates")
+        given = zip(names, own, defaults)
+        return tuple(default if value is None else count_of(name, value) for name, value, default in given)
 
 
 @dataclass(frozen=True)
@@ -245,8 +253,7 @@ class Server:
 
 def gallery_names(url: str, server: Server = Server()) -> list[str]:
     """The names of the galleries in a database."""
-    root = os.fspath(server.root_certificate) if server.root_certificate is not None else None
-    return _native.postgres_names(url, root_certificate=root, tls=server.tls)
+    return _native.postgres_names(_parts(url, "default", server, None))
 
 
 class Gallery:
@@ -305,6 +312,10 @@ class Gallery:
     ) -> None:
         if mode not in ("a", "r", "x"):
             raise ParameterError(f'mode is {mode!r}, and must be "a", "r" or "x"')
+        if pipeline is not None and not isinstance(pipeline, Pipeline):
+            raise TypeError(f"pipeline is a {type(pipeline).__name__}, and must be a Pipeline")
+        if not isinstance(approximate, (bool, Approximate)):
+            raise TypeError(f"approximate is a {type(approximate).__name__}, and must be a bool or an Approximate")
         self._pipeline = pipeline
         settings = Approximate() if approximate is True else approximate or None
 
@@ -369,7 +380,7 @@ class Gallery:
     def _template(self, probe: Probe, color: ColorOrder) -> Any:
         embedding, face, source = self._embedded(probe, color)
         quality = min(1.0, max(0.0, face.score)) if face is not None else None
-        return (_plain(embedding), embedding.space, quality, source, None)
+        return (_plain(embedding), _space_of(embedding), quality, source, None)
 
     def _templates(self, probes: Probe | Sequence[Probe] | Embeddings, color: ColorOrder) -> list[Any]:
         several: Any = probes if isinstance(probes, (list, tuple, Embeddings)) else [probes]
@@ -413,17 +424,22 @@ class Gallery:
             subject = self._native.enroll([(name, _json(metadata or {}), templates)])[0]
         return self.subject(subject)
 
-    def _enroll_from(self, name: str, embedding: Embedding, source: str) -> None:
-        """Enrols or adds an embedding whose photo is known by name alone."""
-        template = (_plain(embedding), embedding.space, None, source, None)
+    def _add_faces(self, name: str, faces: Sequence[tuple[Embedding, float | None, str]]) -> None:
+        """Enrols or adds embeddings with their qualities and sources; another machine may enrol the same person meanwhile."""
+        templates = [(_plain(face), _space_of(face), quality, source, None) for face, quality, source in faces]
         known = self._native.find(name)
         if known is None:
-            self._native.enroll([(name, "{}", [template])])
-        else:
-            self._native.add_templates(json.loads(known)["id"], [template])
+            try:
+                self._native.enroll([(name, "{}", templates)])
+                return
+            except NameTakenError:
+                known = self._native.find(name)
+        self._native.add_templates(json.loads(known)["id"] if known is not None else 0, templates)
 
     def enroll_batch(self, people: Mapping[str, Probe | Sequence[Probe]], *, color: ColorOrder = "rgb") -> list[int]:
         """Enrols people by name, all of them or, when one is refused, none. Returns their ids."""
+        if not isinstance(people, Mapping):
+            raise TypeError(f"people is a {type(people).__name__}, and must map names to photos")
         return self._native.enroll([(name, "{}", self._templates(images, color)) for name, images in people.items()])
 
     def add(
@@ -538,7 +554,7 @@ class Gallery:
         answers = self._native.identify(
             _plain(matrix),
             matrix.space,
-            top_k,
+            count_of("top_k", top_k),
             rule,
             float(rate or 0.0),
             threshold,
@@ -564,7 +580,13 @@ class Gallery:
         """For each probe the subjects that are most like it, the best first, without a decision."""
         matrix = stack(probes, self.space if not isinstance(probes, Embedding) and len(probes) == 0 else None)
         found = self._native.search(
-            _plain(matrix), matrix.space, top_k, min_similarity, _ids(subjects), _filter(metadata), mode
+            _plain(matrix),
+            matrix.space,
+            count_of("top_k", top_k),
+            min_similarity,
+            _ids(subjects),
+            _filter(metadata),
+            mode,
         )
         return [[Candidate(*candidate) for candidate in candidates] for candidates in found]
 
@@ -575,7 +597,7 @@ class Gallery:
             if found is None:
                 raise NotEnrolledError(f'the gallery {self.name} has no subject named "{subject}"')
             return found
-        return Subject._parsed(json.loads(self._native.subject(subject)))
+        return Subject._parsed(json.loads(self._native.subject(self._id(subject))))
 
     def find(self, name: str) -> Subject | None:
         """The subject of this name, or None."""
@@ -612,8 +634,7 @@ class Gallery:
 
     def embedding(self, template: int | Template) -> Embedding:
         """The embedding of a template, bit for bit as it was enrolled. Raises NotEnrolledError."""
-        number = template.id if isinstance(template, Template) else template
-        return _embedding(self._native.embedding(number), self.space)
+        return _embedding(self._native.embedding(self._template_id(template)), self.space)
 
     def rename(self, subject: int | str | Subject, name: str) -> None:
         """Gives a subject another name. Raises NameTakenError, NotEnrolledError."""
@@ -633,7 +654,7 @@ class Gallery:
 
     def remove_template(self, template: int | Template) -> None:
         """Removes one template. Raises NotEnrolledError."""
-        self._native.remove_template(template.id if isinstance(template, Template) else template)
+        self._native.remove_template(self._template_id(template))
 
     def compact(self) -> None:
         """Rewrites the store without what was removed."""
@@ -678,7 +699,16 @@ class Gallery:
     def _id(self, subject: int | str | Subject) -> int:
         if isinstance(subject, Subject):
             return subject.id
-        return self.subject(subject).id if isinstance(subject, str) else subject
+        return self.subject(subject).id if isinstance(subject, str) else self._known("subject", subject)
+
+    def _template_id(self, template: int | Template) -> int:
+        return template.id if isinstance(template, Template) else self._known("template", template)
+
+    def _known(self, what: str, value: Any) -> int:
+        number = operator.index(value)
+        if not 0 <= number < 2**64:
+            raise NotEnrolledError(f"the gallery {self.name} has no {what} {number}")
+        return number
 
     def _repr_html_(self) -> str:
         if self.closed:
@@ -728,25 +758,49 @@ def _on_server(
         raise ParameterError(
             "a gallery on a server is not opened for reading alone: give the user of the address no right to write"
         )
+    parts = _parts(url, name, server, approximate)
+    if mode == "a" and name in _native.postgres_names(parts):
+        return _native.NativeGallery.on_server(parts, None)
+    try:
+        return _native.NativeGallery.on_server(parts, new_space())
+    except GalleryError:
+        # Another process may have made it meanwhile.
+        if mode == "a" and name in _native.postgres_names(parts):
+            return _native.NativeGallery.on_server(parts, None)
+        raise
+
+
+def _parts(url: str, name: str, server: Server, approximate: Approximate | None) -> Any:
     root = os.fspath(server.root_certificate) if server.root_certificate is not None else None
-    settings: dict[str, Any] = {
-        "root_certificate": root,
-        "tls": server.tls,
-        "pool_size": server.pool_size,
-        "connect_timeout": server.connect_timeout,
-        "statement_timeout": server.statement_timeout,
-        "hnsw": approximate._with(16, 128, 128, 10_000) if approximate is not None else None,
-    }
-    if mode == "a" and name in gallery_names(url, server):
-        return _native.NativeGallery.on_server(url, name, None, **settings)
-    return _native.NativeGallery.on_server(url, name, new_space(), **settings)
+    hnsw = approximate._with(16, 128, 128, 10_000) if approximate is not None else None
+    times = (float(server.connect_timeout), float(server.statement_timeout))
+    return (url, name, root, server.tls, count_of("pool_size", server.pool_size), *times, hnsw)
 
 
 def _json(value: Mapping[str, Any]) -> str:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"metadata is a {type(value).__name__}, and must be a mapping")
+    _check_json(value)
     try:
         return json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ParameterError(f"metadata must be what JSON can hold: {error}") from None
+
+
+def _check_json(value: Any, depth: int = 0) -> None:
+    """What JSON would change without a word."""
+    if depth > 100:
+        raise ParameterError("metadata is nested too deep")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ParameterError(f"a key of metadata is {key!r}, and must be text")
+            _check_json(item, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_json(item, depth + 1)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        raise ParameterError(f"{value} in metadata has more than 64 bits: give it as text")
 
 
 def _filter(metadata: Mapping[str, Any] | None) -> str | None:
@@ -754,4 +808,17 @@ def _filter(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def _ids(subjects: Sequence[int] | None) -> list[int] | None:
-    return [int(subject) for subject in subjects] if subjects is not None else None
+    if subjects is None:
+        return None
+    if isinstance(subjects, (str, bytes)):
+        raise TypeError("subjects are ids, and not a text")
+    # Ids are positive: others are nobody's.
+    return [number for number in map(operator.index, subjects) if 0 <= number < 2**64]
+
+
+def count_of(parameter: str, value: Any) -> int:
+    """A number of something. Python's own error for one below 0 would be an OverflowError."""
+    number = operator.index(value)
+    if not 0 <= number < 2**32:
+        raise ParameterError(f"{parameter} is {number}, and must be a number of something")
+    return number

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal, Union
+from typing import Any, Literal, Protocol, Union
 
 import numpy as np
 
@@ -12,8 +12,24 @@ from ._native import Image, image_limits
 
 __all__ = ["ImageLike", "load"]
 
+
+class HasArrayInterface(Protocol):
+    """A PIL image, for one."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+
+class HasArray(Protocol):
+    """A tensor of another library, for one."""
+
+    def __array__(self) -> np.ndarray[Any, Any]: ...
+
+
 #: A path, the bytes of a file, an array, a PIL image, anything with ``__array_interface__`` or ``__array__``, or an ``Image``.
-ImageLike = Union["os.PathLike[str]", str, bytes, bytearray, memoryview, "np.ndarray[Any, Any]", Image, Any]
+ImageLike = Union[
+    str, "os.PathLike[str]", bytes, bytearray, memoryview, "np.ndarray[Any, Any]", Image, HasArrayInterface, HasArray
+]
 ColorOrder = Literal["rgb", "bgr"]
 
 _MAX_SIDE, _MAX_PIXELS = image_limits()
@@ -54,10 +70,11 @@ def load(image: ImageLike, color: ColorOrder = "rgb") -> Image:
     >>> fc.load(np.zeros((480, 640, 3), np.uint8))
     <Image 640 x 480>
     """
-    if color not in ("rgb", "bgr"):
-        raise ParameterError(f'color is {color!r}, and must be "rgb" or "bgr"')
+    check_color(color)
     if isinstance(image, Image):
         return image
+    if isinstance(image, type):
+        raise TypeError(f"the class {image.__name__} is no photo")
     if isinstance(image, (str, os.PathLike)):
         return Image.open(os.fspath(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -69,6 +86,11 @@ def load(image: ImageLike, color: ColorOrder = "rgb") -> Image:
     raise TypeError(
         f"{type(image).__name__} is no photo: expected a path, bytes of a file, an array, a PIL image or a facecore.Image"
     )
+
+
+def check_color(color: Any) -> None:
+    if color not in ("rgb", "bgr"):
+        raise ParameterError(f'color is {color!r}, and must be "rgb" or "bgr"')
 
 
 def _of_pil(image: Any) -> np.ndarray[Any, Any]:
@@ -93,7 +115,10 @@ def _of_pil(image: Any) -> np.ndarray[Any, Any]:
             'and convert it to "L" or "RGB"'
         )
     _check_size(image.size[1], image.size[0])
-    return np.asarray(image.convert("RGB"))
+    try:
+        return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"PIL cannot read the image: {error}") from error
 
 
 def _pixels(array: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -13,6 +13,7 @@ from . import _native
 from ._errors import FaceError, ParameterError
 from ._images import ColorOrder, ImageLike, load
 from ._native import Image
+from ._stages import parts_of
 
 __all__ = ["draw"]
 
@@ -51,10 +52,10 @@ def draw(image: ImageLike, faces: Any, *, color: ColorOrder = "rgb") -> Any:
 
 def drawn_with(picture: Image, faces: list[Any]) -> Image:
     """The picture with boxes, and with names where they are known."""
-    if any(hasattr(face, "candidates") for face in faces):
+    if faces and all(hasattr(face, "candidates") for face in faces):
         named = [_named(found) for found in faces if found.face is not None]
         return _native.draw_names(picture, named)
-    return _native.draw_detections(picture, [getattr(face, "detection", face)._parts() for face in faces])
+    return _native.draw_detections(picture, [parts_of(face) for face in faces])
 
 
 def _named(found: Any) -> tuple[list[float], str, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 import os
 import threading
 from collections import deque
@@ -15,11 +17,11 @@ import numpy as np
 
 from . import _native, _notebook
 from ._embeddings import Embedding, FloatArray, _embedding
-from ._errors import FaceError, ParameterError
-from ._images import ColorOrder, ImageLike, load
+from ._errors import ParameterError
+from ._images import ColorOrder, ImageLike, check_color, load
 from ._native import EmbeddingSpace, Image, Threshold
 from ._progress import bar
-from ._stages import Aligner, Detection, Detector, Embedder, ModelLike, Normalizer
+from ._stages import Aligner, Detection, Detector, Embedder, ModelLike, Normalizer, parts_of
 
 __all__ = ["Analysis", "Face", "Failure", "Pipeline", "Verification", "default_pipeline", "verify"]
 
@@ -203,8 +205,8 @@ class Pipeline:
         How many photos of a batch, folder or stream are worked on at a time; 0 for one on each core.
     pull
         Whether to pull models that are missing (once, 107 MB for the default ones). Without, ModelMissingError says how.
-    detection
-        ``score_threshold``, ``max_side`` and others, as for ``Detector``.
+    score_threshold, nms_threshold, min_size, max_faces, max_side, small_side
+        As for ``Detector``.
 
     Raises
     ------
@@ -227,13 +229,31 @@ class Pipeline:
         spec: str | os.PathLike[str] | None = None,
         threads: int = 0,
         pull: bool = True,
-        **detection: Any,
+        score_threshold: float | None = None,
+        nms_threshold: float = 0.3,
+        min_size: float = 0.0,
+        max_faces: int = 1000,
+        max_side: int = 1024,
+        small_side: int | None = 320,
     ) -> None:
-        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= 512:
-            raise ParameterError(f"threads is {threads!r}, and must be from 0 to 512")
+        if isinstance(threads, bool):
+            raise TypeError("threads is a bool, and must be a number from 0 to 512")
+        threads = operator.index(threads)
+        if not 0 <= threads <= 512:
+            raise ParameterError(f"threads is {threads}, and must be from 0 to 512")
+        detection: dict[str, Any] = {
+            "score_threshold": score_threshold,
+            "nms_threshold": nms_threshold,
+            "min_size": min_size,
+            "max_faces": max_faces,
+            "max_side": max_side,
+            "small_side": small_side,
+        }
         if isinstance(detector, Detector):
-            if detection:
-                raise ParameterError(f"{', '.join(detection)}: give them to the Detector")
+            defaults = inspect.signature(Detector).parameters
+            changed = [name for name, value in detection.items() if value != defaults[name].default]
+            if changed:
+                raise ParameterError(f"{', '.join(changed)}: give them to the Detector")
         else:
             detector = Detector(detector, pull=pull, **detection)
         if isinstance(embedder, Embedder):
@@ -275,11 +295,11 @@ class Pipeline:
         """
         return self._analyze(image, color, keep=True)
 
-    def _analyze(self, image: ImageLike, color: ColorOrder, keep: bool) -> Analysis:
+    def _analyze(self, image: ImageLike, color: ColorOrder, keep: bool, name: str | None = None) -> Analysis:
         picture = load(image, color)
         faces, rejected = self._native.analyze(picture)
-        name = _name_of(image)
-        path = (name, color) if isinstance(image, (str, os.PathLike)) else None
+        name = name if name is not None else _name_of(image)
+        path = (os.fspath(image), color) if isinstance(image, (str, os.PathLike)) else None
         photo = path if path is not None or not keep else (image, color)
         return Analysis(
             [self._face(parts, photo) for parts in faces],
@@ -305,9 +325,8 @@ class Pipeline:
 
     def embed_detection(self, image: ImageLike, detection: Detection, color: ColorOrder = "rgb") -> Face:
         """Stages 2 to 4 for one detection."""
-        return self._face(
-            self._native.embed_detection(load(image, color), detection._parts()), self._kept(image, color)
-        )
+        parts = self._native.embed_detection(load(image, color), parts_of(detection))
+        return self._face(parts, self._kept(image, color))
 
     @staticmethod
     def _kept(image: Any, color: ColorOrder) -> Any:
@@ -334,6 +353,8 @@ class Pipeline:
         progress
             Whether to show a bar (tqdm); ``total`` is its length.
 
+        Arrays and PIL images are copied when they are taken: a program may read the next frame into the same array.
+
         Yields
         ------
         Analysis or Failure
@@ -347,8 +368,13 @@ class Pipeline:
         1
         FileNotFoundError
         """
+        if isinstance(images, (str, bytes, bytearray, os.PathLike, Image)):
+            raise TypeError(
+                f"{type(images).__name__} is one photo: give a list of photos, or see analyze and analyze_folder"
+            )
+        check_color(color)
         threads = self.threads or _cores()
-        ahead = ahead or 2 * threads
+        ahead = operator.index(ahead) or 2 * threads
         if not 1 <= ahead <= 100_000:
             raise ParameterError(f"ahead is {ahead}, and must be from 1 to 100000")
         return self._stream(iter(images), color, threads, ahead, progress, total)
@@ -362,18 +388,35 @@ class Pipeline:
         progress: bool | None,
         total: int | None,
     ) -> Iterator[Analysis | Failure]:
-        def one(image: ImageLike) -> Analysis | Failure:
+        def one(image: Any) -> Analysis | Failure:
+            name, picture = image
             try:
-                return self._analyze(image, color, keep=False)
-            except (FaceError, OSError, TypeError, ValueError, MemoryError) as error:
-                return Failure(_name_of(image), error)
+                return self._analyze(picture, color, keep=False, name=name)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is that photo's)
+                return Failure(name, error)
+
+        def taken(image: Any) -> Any:
+            """What a thread may look at later: pixels are copied now, because a camera writes the next frame to the same array."""
+            name: str | None = None
+            try:
+                name = _name_of(image)
+                is_constant = isinstance(image, (str, os.PathLike, bytes, Image))
+                return (name, image if is_constant else load(image, color))
+            except Exception as error:  # noqa: BLE001
+                return Failure(name, error)
 
         shown = bar("analysing", total, "photo", progress)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="facecore")
         waiting: deque[Future[Analysis | Failure]] = deque()
         try:
             for image in images:
-                waiting.append(pool.submit(one, image))
+                given = taken(image)
+                if isinstance(given, Failure):
+                    failed: Future[Analysis | Failure] = Future()
+                    failed.set_result(given)
+                    waiting.append(failed)
+                else:
+                    waiting.append(pool.submit(one, given))
                 if len(waiting) >= ahead:
                     result = waiting.popleft().result()
                     shown.update()

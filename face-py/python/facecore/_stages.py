@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +47,8 @@ class Detection:
     @classmethod
     def _given(cls, parts: Any) -> Detection:
         box, score, landmarks = parts
+        for array in (box, *landmarks[:1]) if landmarks else (box,):
+            array.flags.writeable = False
         return cls(box, score, *(landmarks or (None, None)))
 
     def _parts(self) -> Any:
@@ -71,11 +76,31 @@ def _source(model: ModelLike, role: str) -> dict[str, Any]:
         return {"name": name, "path": None, "content": None, "folder": models._folder_of(name)}
     if isinstance(model, (bytes, bytearray, memoryview)):
         return {"name": None, "path": None, "content": ("the bytes that were given", bytes(model)), "folder": None}
-    if isinstance(model, str) and not model.endswith(".onnx") and not os.path.exists(model):
+    if isinstance(model, str) and not _is_path(model):
         return {"name": model, "path": None, "content": None, "folder": models._folder_of(model)}
     if isinstance(model, (str, os.PathLike)):
         return {"name": None, "path": os.fspath(model), "content": None, "folder": None}
     raise TypeError(f"{type(model).__name__} is no model: expected a name, a path, bytes or None")
+
+
+def _is_path(model: str) -> bool:
+    """Names of the catalogue come first: a folder may have one, too."""
+    return model.endswith(".onnx") or os.sep in model or (os.altsep is not None and os.altsep in model)
+
+
+def _portable(model: ModelLike) -> ModelLike:
+    """As it is pickled: a path that leads to the same file from another folder."""
+    if isinstance(model, os.PathLike) or (isinstance(model, str) and _is_path(model)):
+        return os.path.abspath(model)
+    return model
+
+
+def parts_of(detection: Any) -> Any:
+    """A detection, or the face that was made of one, in the words of the engine."""
+    detection = getattr(detection, "detection", detection)
+    if not isinstance(detection, Detection):
+        raise TypeError(f"{type(detection).__name__} is no Detection, and no Face")
+    return detection._parts()
 
 
 def _open(open_it: Callable[[], T], pull: bool) -> T:
@@ -99,8 +124,21 @@ class _Configured:
         return (_again, (type(self), self._configuration))
 
 
+#: Stages that this process has unpickled: opening a model takes a moment, and `multiprocessing` sends pipelines again and again.
+_unpickled: weakref.WeakValueDictionary[bytes, Any] = weakref.WeakValueDictionary()
+
+
 def _again(kind: Any, configuration: dict[str, Any]) -> Any:
-    return kind(**configuration)
+    key = pickle.dumps((kind.__qualname__, configuration))
+    stage = _unpickled.get(key)
+    if stage is None:
+        stage = _unpickled[key] = kind(**configuration)
+        # The last few stay although nobody holds them between two tasks.
+        _recent.append(stage)
+    return stage
+
+
+_recent: deque[Any] = deque(maxlen=8)
 
 
 class Detector(_Configured):
@@ -159,7 +197,7 @@ class Detector(_Configured):
             "max_side": max_side,
             "small_side": small_side,
         }
-        self._configuration = {"model": model, "pull": pull, **settings}
+        self._configuration = {"model": _portable(model), "pull": pull, **settings}
         source = _source(model, "detector")
         self._native = _open(lambda: _native.NativeDetector(**source, **settings), pull)
 
@@ -202,7 +240,7 @@ class Aligner(_Configured):
 
         Raises LandmarkError when it builds on landmarks that the detection does not carry.
         """
-        points: FloatArray = self._native.align(load(image, color), detection._parts())[0]
+        points: FloatArray = self._native.align(load(image, color), parts_of(detection))[0]
         return points
 
     def __repr__(self) -> str:
@@ -229,6 +267,8 @@ class Normalizer(_Configured):
     def __init__(self, target: Embedder | str, *, zooms: Sequence[float] = (1.0,)) -> None:
         self._configuration = {"target": target, "zooms": tuple(zooms)}
         if isinstance(target, Embedder):
+            if tuple(zooms) != (1.0,):
+                raise ParameterError("zooms are for templates: an embedder has its own")
             self._native = _native.NativeNormalizer.of_embedder(target._native)
             self._scheme = target.landmark_scheme
         else:
@@ -297,7 +337,7 @@ class Embedder(_Configured):
         source = _source(model, "embedder")
         text = _read_spec(spec, source)
         # Pickled with the text: the file may not be there where it is read.
-        self._configuration = {"model": model, "variant": variant, "spec": text, "pull": pull}
+        self._configuration = {"model": _portable(model), "variant": variant, "spec": text, "pull": pull}
         self._native = _open(lambda: _native.NativeEmbedder(**source, variant=variant, spec=text), pull)
 
     @property

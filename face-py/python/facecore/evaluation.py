@@ -118,6 +118,8 @@ class PairScores:
 
     def at_threshold(self, threshold: float) -> OperatingPoint:
         """What a threshold achieves."""
+        if np.isnan(threshold):
+            raise ParameterError("the threshold is NaN")
         return OperatingPoint(*_native.verification_at_threshold(self.same, self.different, threshold))
 
     def roc(self) -> Roc:
@@ -168,10 +170,14 @@ def cross_validate(folds: Sequence[PairScores]) -> FoldAccuracy:
 
     Raises ParameterError for fewer than two folds, or an empty one.
 
+    Examples
+    --------
     >>> fold = fc.evaluation.PairScores([0.9, 0.8], [0.1, 0.2])
     >>> fc.evaluation.cross_validate([fold, fold]).mean
     1.0
     """
+    if not all(isinstance(fold, PairScores) for fold in folds):
+        raise TypeError("folds must be a list of PairScores")
     mean, std, each = _native.cross_validate([(fold.same, fold.different) for fold in folds])
     return FoldAccuracy(mean, std, tuple(each))
 
@@ -207,7 +213,10 @@ class IdentificationScores:
     """
 
     def __init__(self, ranks: Any, best: Any, unknown: Any) -> None:
-        self.ranks = np.asarray(ranks, dtype=np.int64)
+        given = np.asarray(ranks)
+        if given.dtype.kind not in "iu" and given.size > 0:
+            raise ParameterError(f"ranks have the dtype {given.dtype}, and must be whole numbers")
+        self.ranks = given.astype(np.int64)
         self.best, self.unknown = _scores(best), _scores(unknown)
         if self.ranks.shape != self.best.shape:
             raise ParameterError(
@@ -239,6 +248,8 @@ class IdentificationScores:
         ax.plot(range(1, ranks + 1), self.cmc(ranks), marker="o", label=label)
         ax.set(xlabel="rank", ylabel="identification rate", title="CMC")
         ax.grid(True, alpha=0.3)
+        if label is not None:
+            ax.legend(loc="lower right")
         return ax
 
     def __repr__(self) -> str:

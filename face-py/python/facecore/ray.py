@@ -142,6 +142,10 @@ def enroll(
     name
         The column with the names of the people, or a function from the source of a photo to a name, or to None for nobody.
 
+    batch_size
+        How many rows are taken at a time. The faces of one photo are looked at together where they are in one batch, as `analyze` and
+        Parquet files have them.
+
     Returns
     -------
     tuple of int
@@ -152,9 +156,9 @@ def enroll(
     SpaceMismatchError
         When the faces were embedded by another model than the gallery's.
     """
-    largest: dict[tuple[str, str], tuple[float, Embedding]] = {}
-    left_out = 0
+    enrolled, left_out = 0, 0
     for batch in faces.iter_batches(batch_size=batch_size, batch_format="pyarrow"):
+        people: dict[str, dict[str, tuple[float, Embedding, float]]] = {}
         for row in batch.to_pylist():
             person = row[name] if isinstance(name, str) else name(row["source"])
             if row["embedding"] is None or person is None:
@@ -165,15 +169,16 @@ def enroll(
                     f"the gallery {gallery.name} holds embeddings of one space, and was given one of another:\n"
                     f"  {gallery.space.id}\n  {row['space']}"
                 )
-            area, key = row["width"] * row["height"], (person, row["source"])
-            if key not in largest or area > largest[key][0]:
-                largest[key] = (area, Embedding(np.asarray(row["embedding"], np.float32), gallery.space))
-    enrolled = 0
-    for (person, source), (_, embedding) in largest.items():
-        known = gallery.find(person)
-        if known is not None and any(template.source == source for template in known.templates):
-            left_out += 1
-            continue
-        gallery._enroll_from(person, embedding, source)
-        enrolled += 1
+            area, photos = row["width"] * row["height"], people.setdefault(person, {})
+            if row["source"] not in photos or area > photos[row["source"]][0]:
+                values = np.asarray(row["embedding"], np.float32)
+                photos[row["source"]] = (area, Embedding(values, gallery.space), row["score"])
+        for person, photos in people.items():
+            known = gallery.find(person)
+            sources = {template.source for template in known.templates} if known is not None else set()
+            new = [(face, score, source) for source, (_, face, score) in photos.items() if source not in sources]
+            if new:
+                gallery._add_faces(person, new)
+            enrolled += len(new)
+            left_out += len(photos) - len(new)
     return enrolled, left_out
