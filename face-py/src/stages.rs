@@ -228,6 +228,7 @@ impl Crop {
         Ok(Self { crop })
     }
 
+    #[pyo3(signature = () -> "tuple[Any, ...]")]
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
         let FaceCrop { spec, views, transform } = &self.crop;
         let views = views.iter().map(|view| Bound::new(py, Image { picture: view.clone() }));

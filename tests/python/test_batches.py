@@ -173,7 +173,9 @@ def test_one_pipeline_serves_many_threads(pipeline, photos):
 def test_everything_pickles(pipeline, photos):
     analysis = pipeline.analyze(photos["obama"])
     values = [analysis, analysis[0], analysis[0].detection, analysis[0].embedding, fc.stack([analysis[0].embedding])]
+    crop = pipeline.normalizer.normalize(photos["obama"], analysis[0].landmarks)
     values += [
+        crop,
         pipeline.space,
         pipeline.space.thresholds[0],
         fc.verify(analysis[0], analysis[0]),
@@ -184,10 +186,9 @@ def test_everything_pickles(pipeline, photos):
     for value in values:
         for again in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
             assert type(again) is type(value) and repr(again) == repr(value)
-    crop = pickle.loads(pickle.dumps(values[5]))
-    assert (pipeline.embedder.embed(crop) == analysis[0].embedding).all() and (
-        crop.transform == values[5].transform
-    ).all()
+    again = pickle.loads(pickle.dumps(crop))
+    assert (pipeline.embedder.embed(again) == analysis[0].embedding).all()
+    assert (again.transform == crop.transform).all()
     again = pickle.loads(pickle.dumps(analysis[0].embedding))
     assert (again == analysis[0].embedding).all() and again.space == pipeline.space
     for stage in (pipeline, pipeline.detector, pipeline.aligner, pipeline.normalizer, pipeline.embedder):

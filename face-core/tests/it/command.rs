@@ -212,3 +212,42 @@ fn a_reader_that_has_seen_enough_does_not_change_the_status() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
 }
+
+#[test]
+fn bench_prints_the_contract() {
+    let test = "bench_prints_the_contract";
+    let Some(photo) = sample("astronaut", test) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(photo, folder.path().join("a.png")).unwrap();
+    std::fs::write(folder.path().join("b.jpg"), "no picture").unwrap();
+    let images = folder.path().to_str().unwrap();
+    let output = face(&["bench", "--images", images, "--json", "--threads", "1"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let report = json(&output);
+    let names = [
+        "failed_images",
+        "faces",
+        "faces_per_second",
+        "first_result_ms",
+        "images",
+        "images_per_second",
+        "peak_rss_mb",
+        "space",
+        "stages",
+        "threads",
+    ];
+    assert_eq!(keys(&report), names);
+    assert_eq!(keys(&report["stages"]), ["align", "decode", "detect", "embed", "normalize"]);
+    assert_eq!([&report["images"], &report["faces"], &report["failed_images"], &report["threads"]], [2, 1, 1, 1]);
+    for name in ["images_per_second", "faces_per_second", "first_result_ms"] {
+        assert!(report[name].as_f64().unwrap() > 0.0, "{report}");
+    }
+    assert!(report["stages"].as_object().unwrap().values().all(|time| time.as_f64().unwrap() >= 0.0));
+
+    std::fs::remove_file(folder.path().join("a.png")).unwrap();
+    for wrong in [images, "no such folder"] {
+        let output = face(&["bench", "--images", wrong]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(!errors(&output).is_empty());
+    }
+}

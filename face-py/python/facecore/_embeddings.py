@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -82,12 +81,11 @@ def _restore(kind: Any, values: FloatArray, space: EmbeddingSpace | None) -> Any
 
 
 def _as_plain(name: str) -> Any:
-    method = getattr(np.ndarray, name)
-
-    @functools.wraps(method)
     def of_the_plain_array(self: Any, *args: Any, **kwargs: Any) -> Any:
         return getattr(_plain(self), name)(*args, **kwargs)
 
+    of_the_plain_array.__name__ = name
+    of_the_plain_array.__doc__ = f"As ``numpy.ndarray.{name}``; the result is a plain array."
     return of_the_plain_array
 
 

@@ -449,7 +449,7 @@ class Gallery:
         return self._native.add_templates(self._id(subject), self._templates(images, color))
 
     @overload
-    def identify(
+    def identify(  # type: ignore[overload-overlap]
         self,
         probe: Face | Embedding,
         *,

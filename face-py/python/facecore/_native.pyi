@@ -53,9 +53,21 @@ class Crop:
     """
     A normalized face: one picture for each zoom of the embedder it was cut for. A notebook shows the first.
     """
+    def __reduce__(self, /) -> tuple[Any, tuple]: ...
     def _repr_png_(self, /) -> bytes:
         """
         What a notebook shows.
+        """
+    @staticmethod
+    def _restore(
+        views: list[Image],
+        template: tuple[str, int, int],
+        points: tuple[list[list[float]], str],
+        zooms: SupportsGetItem[int, SupportsFloat | SupportsIndex],
+        transform: list[float],
+    ) -> Crop:
+        """
+        A crop that was pickled.
         """
     @property
     def template(self, /) -> str:
@@ -358,19 +370,11 @@ class NativeGallery:
     def name(self, /) -> str: ...
     @staticmethod
     def on_server(
-        url: str,
-        name: str,
+        server: tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None],
         space: EmbeddingSpace | None,
-        *,
-        root_certificate: str | None,
-        tls: bool,
-        pool_size: SupportsIndex,
-        connect_timeout: SupportsFloat | SupportsIndex,
-        statement_timeout: SupportsFloat | SupportsIndex,
-        hnsw: tuple[int, int, int, int] | None,
     ) -> NativeGallery:
         """
-        A gallery on a server; made where `space` is given, else opened.
+        A gallery on a server. With a space it is made; without, it must be there.
         """
     @staticmethod
     def open(
@@ -495,8 +499,7 @@ def check_model(name: str, folder: str | None) -> None:
 
 def cluster(rows: numpy.ndarray, space: EmbeddingSpace, min_similarity: SupportsFloat | SupportsIndex) -> list[int]:
     """
-    The space of an export that `NativeGallery.export` has written is read by `import_file`; the groups of faces of one person,
-    as a label for each row.
+    The groups of faces of one person, as a label for each row.
     """
 
 def cross_validate(folds: list[tuple[numpy.ndarray, numpy.ndarray]]) -> tuple[float, float, list[float]]:
@@ -563,7 +566,9 @@ def new_embedding(values: numpy.ndarray, space: EmbeddingSpace) -> numpy.ndarray
     The values of an embedding, brought to unit length where the space asks for it.
     """
 
-def postgres_names(url: str, *, root_certificate: str | None, tls: bool) -> list[str]:
+def postgres_names(
+    server: tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None],
+) -> list[str]:
     """
     The names of the galleries in a database.
     """

@@ -369,7 +369,7 @@ class Embedder(_Configured):
             When it was made for another template, or has another size.
         """
         if not isinstance(crop, Crop):
-            views = crop if isinstance(crop, (list, tuple)) else [crop]
+            views: Any = crop if isinstance(crop, (list, tuple)) else [crop]
             crop = self._native.crop_of([load(view, color) for view in views])
         return _embedding(self._native.embed(crop), self.space)
 
