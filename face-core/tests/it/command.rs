@@ -225,9 +225,9 @@ fn bench_prints_the_contract() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let report = json(&output);
     let names = [
-        "failed_images",
         "faces",
         "faces_per_second",
+        "failed_images",
         "first_result_ms",
         "images",
         "images_per_second",

@@ -3,69 +3,26 @@ The engine of facecore. Use the package `facecore`: this module may change in an
 """
 
 import collections.abc
+import numpy
+from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
-import numpy
-from _typeshed import Incomplete, SupportsGetItem
-
-__all__ = [
-    "Crop",
-    "EmbeddingSpace",
-    "Image",
-    "NativeAligner",
-    "NativeDetector",
-    "NativeEmbedder",
-    "NativeGallery",
-    "NativeNormalizer",
-    "NativePipeline",
-    "Threshold",
-    "catalogue",
-    "check_model",
-    "cluster",
-    "cross_validate",
-    "draw_detections",
-    "draw_names",
-    "features",
-    "identification_at_fpir",
-    "identification_at_threshold",
-    "identification_photos",
-    "image_limits",
-    "lfw_photos",
-    "model_path",
-    "models_folder",
-    "new_embedding",
-    "postgres_names",
-    "pull_models",
-    "roc",
-    "run_command",
-    "score_identification",
-    "score_lfw",
-    "similarities",
-    "similarity",
-    "verification_at_far",
-    "verification_at_threshold",
-    "version",
-]
+__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "version"]
 
 @final
 class Crop:
     """
     A normalized face: one picture for each zoom of the embedder it was cut for. A notebook shows the first.
     """
-    def __reduce__(self, /) -> tuple[Any, tuple]: ...
-    def _repr_png_(self, /) -> bytes:
+    def __reduce__(self, /) -> "tuple[Any, ...]": ...
+    def __repr__(self, /) -> str: ...
+    def _repr_png_(self, /) -> "bytes":
         """
         What a notebook shows.
         """
     @staticmethod
-    def _restore(
-        views: list[Image],
-        template: tuple[str, int, int],
-        points: tuple[list[list[float]], str],
-        zooms: SupportsGetItem[int, SupportsFloat | SupportsIndex],
-        transform: list[float],
-    ) -> Crop:
+    def _restore(views: "list[Image]", template: "tuple[str, int, int]", points: "tuple[list[list[float]], str]", zooms: SupportsGetItem[int, SupportsFloat | SupportsIndex], transform: "list[float]") -> Crop:
         """
         A crop that was pickled.
         """
@@ -97,6 +54,7 @@ class EmbeddingSpace:
     def __hash__(self, /) -> int: ...
     def __ne__(self, value: object, /) -> bool: ...
     def __reduce__(self, /) -> tuple[Any, tuple[str]]: ...
+    def __repr__(self, /) -> str: ...
     @property
     def averaging(self, /) -> str:
         """
@@ -166,22 +124,23 @@ class Image:
     may be used by any number of threads. `numpy.asarray(image)` is an array of shape (height, width, 3), dtype uint8; a notebook
     shows the picture.
     """
-    def __array__(self, /, dtype: Any | None = None, copy: bool | None = None) -> numpy.ndarray:
+    def __array__(self, /, dtype: Any | None = None, copy: bool | None = None) -> "numpy.ndarray":
         """
         What `numpy.asarray` asks for.
         """
     def __reduce__(self, /) -> tuple[Any, tuple[Incomplete, bool]]: ...
-    def _repr_png_(self, /) -> bytes:
+    def __repr__(self, /) -> str: ...
+    def _repr_png_(self, /) -> "bytes":
         """
         What a notebook shows.
         """
     @staticmethod
-    def decode(content: bytes) -> Image:
+    def decode(content: "bytes") -> Image:
         """
         Decodes the content of such a file.
         """
     @staticmethod
-    def from_array(pixels: numpy.ndarray, bgr: bool) -> Image:
+    def from_array(pixels: "numpy.ndarray", bgr: bool) -> Image:
         """
         Copies an array of uint8: (height, width) grey, (height, width, 3) or (height, width, 4) colour.
         """
@@ -199,11 +158,11 @@ class Image:
         """
         Writes the picture as PNG, or as JPEG where the path ends so. The file appears whole or not at all.
         """
-    def to_array(self, /) -> numpy.ndarray:
+    def to_array(self, /) -> "numpy.ndarray":
         """
         A copy of the pixels: shape (height, width, 3), dtype uint8, RGB.
         """
-    def to_png(self, /) -> bytes:
+    def to_png(self, /) -> "bytes":
         """
         The picture as the content of a PNG file.
         """
@@ -218,11 +177,11 @@ class NativeAligner:
     """
     Stage 2.
     """
-    def __new__(cls, /, scheme: str, folder: str | None) -> NativeAligner:
+    def __new__(cls, /, scheme: str, folder: "str | None") -> NativeAligner:
         """
         The aligner that finds the landmarks of this scheme.
         """
-    def align(self, /, image: Image, detection: tuple[Any, ...]) -> tuple[numpy.ndarray, str]:
+    def align(self, /, image: Image, detection: "tuple[Any, ...]") -> "tuple[numpy.ndarray, str]":
         """
         Five landmarks.
         """
@@ -232,22 +191,8 @@ class NativeDetector:
     """
     Stage 1.
     """
-    def __new__(
-        cls,
-        /,
-        *,
-        folder: str | None,
-        name: str | None,
-        path: str | None,
-        content: tuple[str, bytes] | None,
-        score_threshold: SupportsFloat | SupportsIndex | None,
-        nms_threshold: SupportsFloat | SupportsIndex,
-        min_size: SupportsFloat | SupportsIndex,
-        max_faces: SupportsIndex,
-        max_side: SupportsIndex,
-        small_side: SupportsIndex | None,
-    ) -> NativeDetector: ...
-    def detect(self, /, image: Image) -> list[tuple[Any, ...]]:
+    def __new__(cls, /, *, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", score_threshold: SupportsFloat | SupportsIndex | None, nms_threshold: SupportsFloat | SupportsIndex, min_size: SupportsFloat | SupportsIndex, max_faces: SupportsIndex, max_side: SupportsIndex, small_side: SupportsIndex | None) -> NativeDetector: ...
+    def detect(self, /, image: Image) -> "list[tuple[Any, ...]]":
         """
         All faces, the most certain first.
         """
@@ -257,17 +202,7 @@ class NativeEmbedder:
     """
     Stage 4.
     """
-    def __new__(
-        cls,
-        /,
-        *,
-        folder: str | None,
-        name: str | None,
-        path: str | None,
-        content: tuple[str, bytes] | None,
-        variant: str | None,
-        spec: str | None,
-    ) -> NativeEmbedder: ...
+    def __new__(cls, /, *, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", variant: str | None, spec: str | None) -> NativeEmbedder: ...
     def crop_of(self, /, views: SupportsGetItem[int, Image]) -> Crop:
         """
         A crop that was cut by other means: one picture for each zoom.
@@ -277,7 +212,7 @@ class NativeEmbedder:
         """
         Width and height of the crops, in pixels.
         """
-    def embed(self, /, crop: Crop) -> numpy.ndarray:
+    def embed(self, /, crop: Crop) -> "numpy.ndarray":
         """
         The values of the embedding of a normalized face.
         """
@@ -297,29 +232,27 @@ class NativeGallery:
     """
     A gallery behind a handle that can be closed.
     """
-    def add_templates(self, /, subject: SupportsIndex, templates: list[tuple[Any, ...]]) -> list[int]: ...
+    def add_templates(self, /, subject: SupportsIndex, templates: "list[tuple[Any, ...]]") -> "list[int]": ...
     def close(self, /) -> None:
         """
         Closes the file or the connections, when the last call that is under way has ended.
         """
     def compact(self, /) -> None: ...
-    def count(self, /, subjects: list[int] | None, metadata_json: str | None) -> tuple[int, int]:
+    def count(self, /, subjects: "list[int] | None", metadata_json: str | None) -> "tuple[int, int]":
         """
         Numbers of subjects and templates.
         """
     @staticmethod
-    def create(
-        path: str, space: EmbeddingSpace, precision: str, approximate: tuple[int, int, int, int] | None
-    ) -> NativeGallery: ...
-    def embedding(self, /, template: SupportsIndex) -> numpy.ndarray:
+    def create(path: "str", space: EmbeddingSpace, precision: str, approximate: "tuple[int, int, int, int] | None") -> NativeGallery: ...
+    def embedding(self, /, template: SupportsIndex) -> "numpy.ndarray":
         """
         The values of a template's embedding.
         """
-    def enroll(self, /, subjects: list[tuple[Any, ...]]) -> list[int]:
+    def enroll(self, /, subjects: "list[tuple[Any, ...]]") -> "list[int]":
         """
         Enrols subjects: (name, metadata as JSON, templates).
         """
-    def export(self, /, path: str, progress: collections.abc.Callable[[int], object] | None) -> tuple[int, int]:
+    def export(self, /, path: "str", progress: "collections.abc.Callable[[int], object] | None") -> "tuple[int, int]":
         """
         Writes the gallery as lines of JSON. Returns the numbers of subjects and templates.
         """
@@ -327,59 +260,36 @@ class NativeGallery:
         """
         The subject of this name as JSON.
         """
-    def find_duplicates(
-        self, /, min_similarity: SupportsFloat | SupportsIndex, progress: collections.abc.Callable[[int], object] | None
-    ) -> list[tuple[int, int, float]]:
+    def find_duplicates(self, /, min_similarity: SupportsFloat | SupportsIndex, progress: "collections.abc.Callable[[int], object] | None") -> "list[tuple[int, int, float]]":
         """
         Pairs of subjects that are alike: (id, id, similarity).
         """
-    def identify(
-        self,
-        /,
-        probes: numpy.ndarray,
-        space: EmbeddingSpace,
-        top_k: SupportsIndex,
-        rule: str,
-        rate: SupportsFloat | SupportsIndex,
-        threshold: Threshold | None,
-        subjects: list[int] | None,
-        metadata_json: str | None,
-        mode: str,
-    ) -> list[tuple[list[tuple[int, str, int, float]], Threshold, int]]:
+    def identify(self, /, probes: "numpy.ndarray", space: EmbeddingSpace, top_k: SupportsIndex, rule: str, rate: SupportsFloat | SupportsIndex, threshold: Threshold | None, subjects: "list[int] | None", metadata_json: str | None, mode: str) -> "list[tuple[list[tuple[int, str, int, float]], Threshold, int]]":
         """
         For each probe (a row) the candidates, the threshold that was applied, and the number of templates that were compared.
         """
-    def import_file(
-        self, /, path: str, skip_existing: bool, progress: collections.abc.Callable[[int], object] | None
-    ) -> tuple[int, int, int, int]:
+    def import_file(self, /, path: "str", skip_existing: bool, progress: "collections.abc.Callable[[int], object] | None") -> "tuple[int, int, int, int]":
         """
         Enrols what `export` has written. Returns the numbers of subjects and templates, and of subjects that were left out
         because they have no template, and because their names are enrolled.
         """
     @staticmethod
-    def in_memory(
-        space: EmbeddingSpace, precision: str, approximate: tuple[int, int, int, int] | None
-    ) -> NativeGallery: ...
+    def in_memory(space: EmbeddingSpace, precision: str, approximate: "tuple[int, int, int, int] | None") -> NativeGallery: ...
     @property
     def is_closed(self, /) -> bool: ...
-    def memory_use(self, /) -> tuple[int, int, int] | None:
+    def memory_use(self, /) -> "tuple[int, int, int] | None":
         """
         Bytes in memory: records, vectors, approximate index; None for a gallery on a server.
         """
     @property
     def name(self, /) -> str: ...
     @staticmethod
-    def on_server(
-        server: tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None],
-        space: EmbeddingSpace | None,
-    ) -> NativeGallery:
+    def on_server(server: "tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None]", space: EmbeddingSpace | None) -> NativeGallery:
         """
         A gallery on a server. With a space it is made; without, it must be there.
         """
     @staticmethod
-    def open(
-        path: str, read_only: bool, precision: str, approximate: tuple[int, int, int, int] | None
-    ) -> NativeGallery: ...
+    def open(path: "str", read_only: bool, precision: str, approximate: "tuple[int, int, int, int] | None") -> NativeGallery: ...
     def page(self, /, after: SupportsIndex | None, limit: SupportsIndex) -> str:
         """
         A page of subjects as JSON, in the order of their ids.
@@ -391,17 +301,7 @@ class NativeGallery:
         """
         Writes the approximate index beside the file; nothing for other galleries.
         """
-    def search(
-        self,
-        /,
-        probes: numpy.ndarray,
-        space: EmbeddingSpace,
-        top_k: SupportsIndex,
-        min_similarity: SupportsFloat | SupportsIndex | None,
-        subjects: list[int] | None,
-        metadata_json: str | None,
-        mode: str,
-    ) -> list[list[tuple[int, str, int, float]]]:
+    def search(self, /, probes: "numpy.ndarray", space: EmbeddingSpace, top_k: SupportsIndex, min_similarity: SupportsFloat | SupportsIndex | None, subjects: "list[int] | None", metadata_json: str | None, mode: str) -> "list[list[tuple[int, str, int, float]]]":
         """
         For each probe (a row) the most similar subjects: (id, name, template, similarity).
         """
@@ -419,7 +319,7 @@ class NativeNormalizer:
     """
     Stage 3.
     """
-    def normalize(self, /, image: Image, points: tuple[list[list[float]], str]) -> Crop:
+    def normalize(self, /, image: Image, points: "tuple[list[list[float]], str]") -> Crop:
         """
         The face, on its template.
         """
@@ -439,22 +339,20 @@ class NativePipeline:
     """
     Detector, aligner, normalizer and embedder.
     """
-    def __new__(
-        cls, /, detector: NativeDetector, aligner: NativeAligner, normalizer: NativeNormalizer, embedder: NativeEmbedder
-    ) -> NativePipeline: ...
-    def analyze(self, /, image: Image) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    def __new__(cls, /, detector: NativeDetector, aligner: NativeAligner, normalizer: NativeNormalizer, embedder: NativeEmbedder) -> NativePipeline: ...
+    def analyze(self, /, image: Image) -> "tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]":
         """
         All faces, and the detections that could not be embedded, each with the exception.
         """
-    def analyze_central(self, /, image: Image, name: str) -> tuple[Any, ...]:
+    def analyze_central(self, /, image: Image, name: str) -> "tuple[Any, ...]":
         """
         The face nearest to the centre; `name` is used in the error.
         """
-    def analyze_largest(self, /, image: Image, name: str) -> tuple[Any, ...]:
+    def analyze_largest(self, /, image: Image, name: str) -> "tuple[Any, ...]":
         """
         The face with the largest box; `name` is used in the error.
         """
-    def embed_detection(self, /, image: Image, detection: tuple[Any, ...]) -> tuple[Any, ...]:
+    def embed_detection(self, /, image: Image, detection: "tuple[Any, ...]") -> "tuple[Any, ...]":
         """
         Stages 2 to 4 for one detection.
         """
@@ -466,10 +364,9 @@ class Threshold:
     """
     def __eq__(self, value: object, /) -> bool: ...
     def __ne__(self, value: object, /) -> bool: ...
-    def __new__(
-        cls, /, similarity: SupportsFloat | SupportsIndex, far: SupportsFloat | SupportsIndex, measured_on: str
-    ) -> Threshold: ...
+    def __new__(cls, /, similarity: SupportsFloat | SupportsIndex, far: SupportsFloat | SupportsIndex, measured_on: str) -> Threshold: ...
     def __reduce__(self, /) -> tuple[type, tuple[float, float, str]]: ...
+    def __repr__(self, /) -> str: ...
     @property
     def far(self, /) -> float:
         """
@@ -486,33 +383,33 @@ class Threshold:
         Smallest similarity of a match.
         """
 
-def catalogue() -> list[tuple[str, str, bool, str, str, str, int, list[str]]]:
+def catalogue() -> "list[tuple[str, str, bool, str, str, str, int, list[str]]]":
     """
     Every entry of the catalogue: name, role, whether it is its role's default, summary, licence, credit, bytes, and the names
     of its variants.
     """
 
-def check_model(name: str, folder: str | None) -> None:
+def check_model(name: str, folder: "str | None") -> None:
     """
     Raises when the file of an entry is missing, damaged or altered.
     """
 
-def cluster(rows: numpy.ndarray, space: EmbeddingSpace, min_similarity: SupportsFloat | SupportsIndex) -> list[int]:
+def cluster(rows: "numpy.ndarray", space: EmbeddingSpace, min_similarity: SupportsFloat | SupportsIndex) -> "list[int]":
     """
     The groups of faces of one person, as a label for each row.
     """
 
-def cross_validate(folds: list[tuple[numpy.ndarray, numpy.ndarray]]) -> tuple[float, float, list[float]]:
+def cross_validate(folds: "list[tuple[numpy.ndarray, numpy.ndarray]]") -> "tuple[float, float, list[float]]":
     """
     The accuracy over folds, each at the threshold that is best on the others: mean, standard deviation, that of each fold.
     """
 
-def draw_detections(image: Image, detections: list[tuple[Any, ...]]) -> Image:
+def draw_detections(image: Image, detections: "list[tuple[Any, ...]]") -> Image:
     """
     A copy of the picture with the box, the score and the landmarks of every detection.
     """
 
-def draw_names(image: Image, faces: list[tuple[list[float], str, bool]]) -> Image:
+def draw_names(image: Image, faces: "list[tuple[list[float], str, bool]]") -> Image:
     """
     A copy of the picture with a box and a name for every face: (box, name, whether that is somebody).
     """
@@ -522,121 +419,98 @@ def features() -> list[str]:
     What this build can do beside the rest: `hnsw` (approximate search), `postgres` (galleries on a server).
     """
 
-def identification_at_fpir(
-    ranks: numpy.ndarray, best: numpy.ndarray, unknown: numpy.ndarray, fpir: SupportsFloat | SupportsIndex
-) -> tuple[float, float, float]:
+def identification_at_fpir(ranks: "numpy.ndarray", best: "numpy.ndarray", unknown: "numpy.ndarray", fpir: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":
     """
     The open-set operating point at a false-positive identification rate: (threshold, fpir, tpir).
     """
 
-def identification_at_threshold(
-    ranks: numpy.ndarray, best: numpy.ndarray, unknown: numpy.ndarray, threshold: SupportsFloat | SupportsIndex
-) -> tuple[float, float, float]:
+def identification_at_threshold(ranks: "numpy.ndarray", best: "numpy.ndarray", unknown: "numpy.ndarray", threshold: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":
     """
     What a threshold achieves in open-set identification: (threshold, fpir, tpir).
     """
 
-def identification_photos(folder: str) -> list[str]:
+def identification_photos(folder: "str") -> "list[str]":
     """
     Every photo of a folder with a folder for each person, as a path below it.
     """
 
-def image_limits() -> tuple[int, int]:
+def image_limits() -> "tuple[int, int]":
     """
     The longest side in pixels and the most pixels that an array or a file may have.
     """
 
-def lfw_photos(pairs: str) -> list[str]:
+def lfw_photos(pairs: "str") -> "list[str]":
     """
     Every photo of a list of pairs in LFW's format, as a path below the folder of photos.
     """
 
-def model_path(name: str, folder: str | None) -> str:
+def model_path(name: str, folder: "str | None") -> "str":
     """
     Where the file of an entry lies, or would lie.
     """
 
-def models_folder() -> str:
+def models_folder() -> "str":
     """
     The folder in which models are kept by default: FACE_MODELS, or one in the platform's cache folder.
     """
 
-def new_embedding(values: numpy.ndarray, space: EmbeddingSpace) -> numpy.ndarray:
+def new_embedding(values: "numpy.ndarray", space: EmbeddingSpace) -> "numpy.ndarray":
     """
     The values of an embedding, brought to unit length where the space asks for it.
     """
 
-def postgres_names(
-    server: tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None],
-) -> list[str]:
+def postgres_names(server: "tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None]") -> list[str]:
     """
     The names of the galleries in a database.
     """
 
-def pull_models(
-    names: list[str],
-    folder: str | None,
-    python: str | None,
-    progress: collections.abc.Callable[[str, str, int | None, int | None], object],
-) -> None:
+def pull_models(names: "list[str]", folder: "str | None", python: "str | None", progress: "collections.abc.Callable[[str, str, int | None, int | None], object]") -> None:
     """
     Brings models into the folder. `python` is the interpreter whose pip is used; `progress` is called with what happens, the
     file or name it happens to, and two numbers or None: ("downloading", file, received, total), ("present", name, None, None),
     ("installed", name, None, None), ("waiting", folder, None, None), ("retrying", file and reason, None, None).
     """
 
-def roc(same: numpy.ndarray, different: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+def roc(same: "numpy.ndarray", different: "numpy.ndarray") -> "tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]":
     """
     The receiver operating characteristic as three arrays: thresholds, false-accept rates, true-accept rates.
     """
 
-def run_command(arguments: list[str]) -> int:
+def run_command(arguments: "list[str]") -> "int":
     """
     Runs the command `face` with these arguments, the program's name first. Returns its exit status.
     """
 
-def score_identification(
-    folder: str, photos: dict[str, numpy.ndarray | str], space: EmbeddingSpace
-) -> tuple[int, numpy.ndarray, numpy.ndarray, numpy.ndarray]:
+def score_identification(folder: "str", photos: "dict[str, numpy.ndarray | str]", space: EmbeddingSpace) -> "tuple[int, numpy.ndarray, numpy.ndarray, numpy.ndarray]":
     """
     Enrols one photo of each person and probes with the others, as `face eval identification` does. Returns the number of people
     who are enrolled; of the probes of enrolled people the rank of the right one (0: not found) and the similarity of the best
     candidate; and that of the probes of others.
     """
 
-def score_lfw(
-    pairs: str, photos: dict[str, numpy.ndarray | str], space: EmbeddingSpace, measured_on: str
-) -> tuple[tuple[float, float, list[float]], numpy.ndarray, numpy.ndarray, list[tuple[Threshold, float]], int]:
+def score_lfw(pairs: "str", photos: "dict[str, numpy.ndarray | str]", space: EmbeddingSpace, measured_on: str) -> "tuple[tuple[float, float, list[float]], numpy.ndarray, numpy.ndarray, list[tuple[Threshold, float]], int]":
     """
     Scores embeddings of photos on a list of pairs; `photos` has the values, or why there are none. Returns the accuracy (mean,
     standard deviation, folds), similarities of same and of different pairs by fold, and thresholds over all pairs of photos of
     different people: (threshold, tar).
     """
 
-def similarities(
-    first: numpy.ndarray, first_space: EmbeddingSpace, second: numpy.ndarray, second_space: EmbeddingSpace
-) -> numpy.ndarray:
+def similarities(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "numpy.ndarray", second_space: EmbeddingSpace) -> "numpy.ndarray":
     """
     How alike every row of one matrix is to every row of another.
     """
 
-def similarity(
-    first: numpy.ndarray, first_space: EmbeddingSpace, second: numpy.ndarray, second_space: EmbeddingSpace
-) -> float:
+def similarity(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "numpy.ndarray", second_space: EmbeddingSpace) -> "float":
     """
     How alike two faces are.
     """
 
-def verification_at_far(
-    same: numpy.ndarray, different: numpy.ndarray, far: SupportsFloat | SupportsIndex
-) -> tuple[float, float, float]:
+def verification_at_far(same: "numpy.ndarray", different: "numpy.ndarray", far: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":
     """
     The operating point with the highest true-accept rate whose false-accept rate is at most `far`: (threshold, far, tar).
     """
 
-def verification_at_threshold(
-    same: numpy.ndarray, different: numpy.ndarray, threshold: SupportsFloat | SupportsIndex
-) -> tuple[float, float, float]:
+def verification_at_threshold(same: "numpy.ndarray", different: "numpy.ndarray", threshold: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":
     """
     What a threshold achieves: (threshold, far, tar).
     """
