@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<u8> {
     let (rounds, faces, failed_images, elapsed) = throughput(&pipeline, &paths)?;
     let seconds = elapsed.as_secs_f64();
     let report = BenchJson {
-        images_per_second: (rounds * paths.len()) as f64 / seconds,
+        images_per_second: (rounds * (paths.len() - failed_images)) as f64 / seconds,
         faces_per_second: (rounds * faces) as f64 / seconds,
         stages,
         peak_rss_mb: peak_rss_mb(),
