@@ -60,6 +60,8 @@ def test_whatever_goes_wrong_with_a_photo_is_its_own(pipeline, photos):
     for one in (str(photos["obama"]), photos["obama"], b"bytes", fc.load(photos["obama"])):
         with pytest.raises(TypeError, match="one photo"):
             pipeline.stream(one)
+        with pytest.raises(TypeError, match="one photo"):
+            pipeline.analyze_batch(one)
     with pytest.raises(fc.ParameterError, match="color"):
         pipeline.stream([], color="gbr")
 

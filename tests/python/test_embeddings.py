@@ -168,6 +168,9 @@ def test_spaces_do_not_mix(embeddings):
         lambda: fc.stack(fc.stack([embedding]), other.space),
         lambda: fc.stack([embedding], other.space),
         lambda: fc.Embedding(embedding, other.space),
+        lambda: embedding - other,
+        lambda: embedding @ other,
+        lambda: np.add(embedding, other),
     ):
         with pytest.raises(fc.SpaceMismatchError) as caught:
             compare()

@@ -204,6 +204,9 @@ def test_files_are_opened_made_and_closed(pipeline, embeddings, tmp_path):
     other = fc.EmbeddingSpace.from_json(pipeline.space.to_json().replace(pipeline.space.digest, "00" * 32))
     with pytest.raises(fc.SpaceMismatchError):
         fc.Gallery(path, space=other)
+    if "single-euclidean" in {name for model in fc.models.list_models() for name in model.variants}:
+        with pytest.raises(fc.SpaceMismatchError):
+            fc.Gallery(path, pipeline=fc.Pipeline(variant="single-euclidean", pull=False))
     (tmp_path / "broken.face").write_bytes(b"this is no gallery" * 1000)
     with pytest.raises(fc.GalleryCorruptError):
         fc.Gallery(tmp_path / "broken.face")

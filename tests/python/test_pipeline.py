@@ -166,6 +166,11 @@ def test_verification(pipeline, photos):
     assert fc.verify(face, embedding, far=1e-4).threshold > answer.threshold
     assert not fc.verify(face, embedding, threshold=0.999).match
     assert fc.verify(face, embedding, threshold=fc.Threshold(0.5, 0.1, "a test")).measured_on == "a test"
+    with pytest.raises(fc.ParameterError, match="at most one"):
+        fc.verify(face, embedding, far=1e-3, threshold=0.9)
+    for whole in (pipeline.analyze(first), fc.Failure(None, ValueError())):
+        with pytest.raises(TypeError, match="one of its faces"):
+            fc.verify(whole, second, pipeline=pipeline)
     for wrong in (float("nan"), float("inf")):
         with pytest.raises(fc.ParameterError):
             fc.verify(face, embedding, threshold=wrong)

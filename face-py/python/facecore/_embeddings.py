@@ -26,6 +26,13 @@ class _InSpace(np.ndarray[Any, np.dtype[np.float32]]):
     space: EmbeddingSpace
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        # `a - b` and `a @ b` of two models would be a number that means nothing.
+        spaces = [array.space for array in inputs if isinstance(array, _InSpace) and hasattr(array, "space")]
+        if any(space != spaces[0] for space in spaces[1:]):
+            raise SpaceMismatchError(
+                "embeddings of different spaces cannot be computed with:\n  "
+                + "\n  ".join(space.id for space in spaces)
+            )
         if "out" in kwargs:
             kwargs["out"] = tuple(_plain(array) for array in kwargs["out"])
         return getattr(ufunc, method)(*(_plain(array) for array in inputs), **kwargs)

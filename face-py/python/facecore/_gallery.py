@@ -17,7 +17,7 @@ from ._embeddings import Embedding, Embeddings, _embedding, _plain, _space_of, s
 from ._errors import GalleryError, NameTakenError, NotEnrolledError, ParameterError, SpaceMismatchError
 from ._images import ColorOrder, ImageLike
 from ._native import EmbeddingSpace, Threshold
-from ._pipeline import Face, Pipeline, default_pipeline
+from ._pipeline import Face, Pipeline, default_pipeline, refuse_analysis
 from ._progress import bar
 
 if TYPE_CHECKING:
@@ -337,11 +337,12 @@ class Gallery:
                     self._native = _native.NativeGallery.create(path, new_space(), precision, local)
                 else:
                     self._native = _native.NativeGallery.open(path, mode == "r", precision, local)
-        if space is not None and space != self.space:
+        wanted = space if space is not None else pipeline.space if pipeline is not None else None
+        if wanted is not None and wanted != self.space:
             self.close()
             raise SpaceMismatchError(
                 f"the gallery {self.name} holds embeddings of one space, and was given one of another:\n"
-                f"  {self.space.id}\n  {space.id}"
+                f"  {self.space.id}\n  {wanted.id}"
             )
 
     @property
@@ -370,6 +371,7 @@ class Gallery:
         self.close()
 
     def _embedded(self, probe: Probe, color: ColorOrder) -> tuple[Embedding, Face | None, str | None]:
+        refuse_analysis(probe)
         if isinstance(probe, Embedding):
             return probe, None, None
         if not isinstance(probe, Face):
@@ -518,6 +520,7 @@ class Gallery:
         """
         settings: dict[str, Any] = {"top_k": top_k, "fpir": fpir, "far": far, "threshold": threshold}
         settings |= {"metadata": metadata, "subjects": subjects, "mode": mode}
+        refuse_analysis(probe)
         if isinstance(probe, Embedding):
             return self._identify([probe], [None], **settings)[0]
         if isinstance(probe, Face):

@@ -368,10 +368,7 @@ class Pipeline:
         1
         FileNotFoundError
         """
-        if isinstance(images, (str, bytes, bytearray, os.PathLike, Image)):
-            raise TypeError(
-                f"{type(images).__name__} is one photo: give a list of photos, or see analyze and analyze_folder"
-            )
+        refuse_one_photo(images)
         check_color(color)
         threads = self.threads or _cores()
         ahead = operator.index(ahead) or 2 * threads
@@ -434,6 +431,7 @@ class Pipeline:
         self, images: Sequence[ImageLike], *, color: ColorOrder = "rgb", progress: bool | None = None
     ) -> list[Analysis | Failure]:
         """Analyses many photos on several cores. As ``stream``, with all results at once."""
+        refuse_one_photo(images)
         images = list(images)
         return list(self.stream(images, color=color, progress=progress, total=len(images)))
 
@@ -466,6 +464,18 @@ def _photos_in(folder: Path, recursive: bool) -> list[Path]:
         elif path.suffix.lower() in _ENDINGS:
             photos.append(path)
     return photos
+
+
+def refuse_one_photo(images: Any) -> None:
+    if isinstance(images, (str, bytes, bytearray, os.PathLike, Image)):
+        raise TypeError(
+            f"{type(images).__name__} is one photo: give a list of photos, or see analyze and analyze_folder"
+        )
+
+
+def refuse_analysis(value: Any) -> None:
+    if isinstance(value, (Analysis, Failure)):
+        raise TypeError(f"{type(value).__name__} is all of a photo: give one of its faces, such as its .largest")
 
 
 _default: Pipeline | None = None
@@ -510,7 +520,7 @@ def verify(
     first: ImageLike | Face | Embedding,
     second: ImageLike | Face | Embedding,
     *,
-    far: float = 1e-3,
+    far: float | None = None,
     threshold: float | Threshold | None = None,
     pipeline: Pipeline | None = None,
     color: ColorOrder = "rgb",
@@ -522,9 +532,9 @@ def verify(
     first, second
         A photo (its largest face counts), a ``Face`` or an ``Embedding``.
     far
-        The false-accept rate that is accepted: the threshold is the one that was measured at it.
+        The false-accept rate that is accepted, 1e-3 by default: the threshold is the one that was measured at it.
     threshold
-        A threshold of your own instead.
+        A threshold of your own instead; the answer's ``far`` is NaN then, unless it is a ``Threshold`` with a rate.
     pipeline
         What looks at photos; the default models by default.
 
@@ -543,7 +553,11 @@ def verify(
     False
     """
 
+    if far is not None and threshold is not None:
+        raise ParameterError("at most one of far and threshold can be given")
+
     def face_of(value: Any) -> Any:
+        refuse_analysis(value)
         if isinstance(value, (Face, Embedding)):
             return value
         return (pipeline or default_pipeline()).analyze_largest(value, color)
@@ -552,7 +566,7 @@ def verify(
     one, other = (face.embedding if isinstance(face, Face) else face for face in faces)
     similarity = one.similarity(other)
     if threshold is None:
-        applied = one.space.threshold_at(far)
+        applied = one.space.threshold_at(1e-3 if far is None else far)
     elif isinstance(threshold, Threshold):
         applied = threshold
     else:

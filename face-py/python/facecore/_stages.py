@@ -336,6 +336,13 @@ class Embedder(_Configured):
     ) -> None:
         source = _source(model, "embedder")
         text = _read_spec(spec, source)
+        if text is None and source["name"] is None:
+            beside = (
+                f" ({Path(source['path']).with_suffix('.toml')} is not there)" if source["path"] is not None else ""
+            )
+            raise ParameterError(
+                f"a model of your own needs its preprocessing: give spec, a TOML file with crops, colours, mean, scale and metric{beside}"
+            )
         # Pickled with the text: the file may not be there where it is read.
         self._configuration = {"model": _portable(model), "variant": variant, "spec": text, "pull": pull}
         self._native = _open(lambda: _native.NativeEmbedder(**source, variant=variant, spec=text), pull)

@@ -17,7 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+
+try:
+    import pyarrow as pa
+except ImportError:
+    raise ImportError("facecore.ray needs Ray: pip install 'ray[data]'") from None
 
 from ._embeddings import Embedding
 from ._errors import SpaceMismatchError
