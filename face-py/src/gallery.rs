@@ -31,7 +31,7 @@ type Candidate = (u64, String, u64, f32);
 #[pyclass(frozen, module = "facecore._native")]
 pub(crate) struct NativeGallery {
     /// `None` when it was closed. Held only while the pointer is copied.
-    gallery: RwLock<Option<Arc<Kind>>>,
+    gallery: RwLock<Option<Arc<dyn Gallery>>>,
     name: String,
     space: EmbeddingSpace,
     /// The process that has opened it. A forked child shares the file and its lock, and must not write.
@@ -47,34 +47,17 @@ impl Drop for NativeGallery {
     }
 }
 
-enum Kind {
-    Local(Box<LocalGallery>),
-    #[cfg(feature = "postgres")]
-    Postgres(Box<PostgresGallery>),
-}
-
-impl Kind {
-    fn gallery(&self) -> &dyn Gallery {
-        match self {
-            Self::Local(gallery) => gallery.as_ref(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(gallery) => gallery.as_ref(),
-        }
-    }
-}
-
 impl NativeGallery {
-    fn new(kind: Kind) -> Self {
-        let gallery = kind.gallery();
+    fn new(gallery: impl Gallery + 'static) -> Self {
         let (name, space) = (gallery.name(), EmbeddingSpace { space: Arc::clone(gallery.space()) });
-        Self { gallery: RwLock::new(Some(Arc::new(kind))), name, space, process: std::process::id() }
+        Self { gallery: RwLock::new(Some(Arc::new(gallery))), name, space, process: std::process::id() }
     }
 
     fn is_of_another_process(&self) -> bool {
         self.process != std::process::id()
     }
 
-    fn open_kind(&self) -> Outcome<Arc<Kind>> {
+    fn opened(&self) -> Outcome<Arc<dyn Gallery>> {
         if self.is_of_another_process() {
             let reason = "it was opened before this process was forked: open it again here, for reading";
             return Err(
@@ -91,8 +74,8 @@ impl NativeGallery {
         py: Python<'_>,
         work: impl FnOnce(&dyn Gallery) -> face_core::Result<T> + Send,
     ) -> Outcome<T> {
-        let kind = self.open_kind()?;
-        Ok(py.detach(|| work(kind.gallery()))?)
+        let gallery = self.opened()?;
+        Ok(py.detach(|| work(&*gallery))?)
     }
 
     /// As [`work`](Self::work), for searches: those in memory go over all cores.
@@ -101,11 +84,11 @@ impl NativeGallery {
         py: Python<'_>,
         work: impl FnOnce(&dyn Gallery) -> face_core::Result<T> + Send,
     ) -> Outcome<T> {
-        let kind = self.open_kind()?;
-        match &*kind {
-            Kind::Local(gallery) => Ok(on_all_cores(py, || work(gallery.as_ref()))??),
-            #[cfg(feature = "postgres")]
-            Kind::Postgres(gallery) => Ok(py.detach(|| work(gallery.as_ref()))?),
+        let gallery = self.opened()?;
+        if gallery.as_local().is_some() {
+            Ok(on_all_cores(py, || work(&*gallery))??)
+        } else {
+            Ok(py.detach(|| work(&*gallery))?)
         }
     }
 }
@@ -177,7 +160,7 @@ impl NativeGallery {
     ) -> Outcome<Self> {
         let params = local_params(precision, approximate)?;
         let gallery = LocalGallery::in_memory_with(Arc::clone(&space.space), &params)?;
-        Ok(Self::new(Kind::Local(Box::new(gallery))))
+        Ok(Self::new(gallery))
     }
 
     #[staticmethod]
@@ -191,7 +174,7 @@ impl NativeGallery {
     ) -> Outcome<Self> {
         let (params, space) = (local_params(precision, approximate)?, Arc::clone(&space.space));
         let gallery = on_all_cores(py, || LocalGallery::create_with(path, space, &params))??;
-        Ok(Self::new(Kind::Local(Box::new(gallery))))
+        Ok(Self::new(gallery))
     }
 
     #[staticmethod]
@@ -211,7 +194,7 @@ impl NativeGallery {
                 LocalGallery::open_with(path, &params)
             }
         })??;
-        Ok(Self::new(Kind::Local(Box::new(gallery))))
+        Ok(Self::new(gallery))
     }
 
     /// A gallery on a server. With a space it is made; without, it must be there.
@@ -226,7 +209,7 @@ impl NativeGallery {
                 Some(space) => PostgresGallery::create(&params, space),
                 None => PostgresGallery::open(&params),
             })?;
-            Ok(Self::new(Kind::Postgres(Box::new(gallery))))
+            Ok(Self::new(gallery))
         }
         #[cfg(not(feature = "postgres"))]
         {
@@ -384,24 +367,21 @@ impl NativeGallery {
 
     /// Writes the approximate index beside the file; nothing for other galleries.
     fn save_index(&self, py: Python<'_>) -> Outcome<()> {
-        match &*self.open_kind()? {
-            Kind::Local(gallery) => Ok(py.detach(|| gallery.save_index())?),
-            #[cfg(feature = "postgres")]
-            Kind::Postgres(_) => Ok(()),
+        let gallery = self.opened()?;
+        match gallery.as_local() {
+            Some(gallery) => Ok(py.detach(|| gallery.save_index())?),
+            None => Ok(()),
         }
     }
 
     /// Bytes in memory: records, vectors, approximate index; None for a gallery on a server.
     #[pyo3(signature = () -> "tuple[int, int, int] | None")]
     fn memory_use(&self) -> Outcome<Option<(usize, usize, usize)>> {
-        Ok(match &*self.open_kind()? {
-            Kind::Local(gallery) => {
-                let used = gallery.memory_use();
-                Some((used.records, used.vectors, used.approximate))
-            }
-            #[cfg(feature = "postgres")]
-            Kind::Postgres(_) => None,
-        })
+        let gallery = self.opened()?;
+        Ok(gallery.as_local().map(|gallery| {
+            let used = gallery.memory_use();
+            (used.records, used.vectors, used.approximate)
+        }))
     }
 
     /// Pairs of subjects that are alike: (id, id, similarity).
@@ -412,9 +392,9 @@ impl NativeGallery {
         min_similarity: f32,
         progress: Option<Py<PyAny>>,
     ) -> Outcome<Vec<(u64, u64, f32)>> {
-        let (kind, pool) = (self.open_kind()?, pool::current()?);
+        let (gallery, pool) = (self.opened()?, pool::current()?);
         let found = counting(py, progress.as_ref(), |tell| {
-            pool.install(|| face_core::gallery::find_duplicates(kind.gallery(), min_similarity, tell))
+            pool.install(|| face_core::gallery::find_duplicates(&*gallery, min_similarity, tell))
         })??;
         Ok(found.into_iter().map(|pair| (pair.first.0, pair.second.0, pair.similarity)).collect())
     }
@@ -422,9 +402,8 @@ impl NativeGallery {
     /// Writes the gallery as lines of JSON. Returns the numbers of subjects and templates.
     #[pyo3(signature = (path: "str", progress: "collections.abc.Callable[[int], object] | None") -> "tuple[int, int]")]
     fn export(&self, py: Python<'_>, path: PathBuf, progress: Option<Py<PyAny>>) -> Outcome<(u64, u64)> {
-        let kind = self.open_kind()?;
-        let count =
-            counting(py, progress.as_ref(), |tell| face_core::gallery::export_file(kind.gallery(), &path, tell))??;
+        let gallery = self.opened()?;
+        let count = counting(py, progress.as_ref(), |tell| face_core::gallery::export_file(&*gallery, &path, tell))??;
         Ok((count.subjects, count.templates))
     }
 
@@ -438,7 +417,7 @@ impl NativeGallery {
         skip_existing: bool,
         progress: Option<Py<PyAny>>,
     ) -> Outcome<(u64, u64, u64, u64)> {
-        let kind = self.open_kind()?;
+        let gallery = self.opened()?;
         let existing = if skip_existing { Existing::Skip } else { Existing::Refuse };
         let report = counting(py, progress.as_ref(), |tell| {
             let origin = path.display().to_string();
@@ -449,7 +428,7 @@ impl NativeGallery {
             })?;
             let mut reader = BufReader::new(file);
             let space = face_core::gallery::read_space(&mut reader, &origin)?;
-            face_core::gallery::import(kind.gallery(), &space, existing, &mut reader, &origin, tell)
+            face_core::gallery::import(&*gallery, &space, existing, &mut reader, &origin, tell)
         })??;
         Ok((report.subjects, report.templates, report.skipped, report.existing))
     }

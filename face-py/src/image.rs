@@ -136,6 +136,13 @@ pub(crate) fn image_limits() -> (u32, u64) {
     (limits.max_side, limits.max_pixels)
 }
 
+/// How the names of files that can be decoded end, in lower case, with the dot.
+#[pyfunction]
+#[pyo3(signature = () -> "list[str]")]
+pub(crate) fn picture_endings() -> Vec<String> {
+    face_core::image::ENDINGS.iter().map(|ending| format!(".{ending}")).collect()
+}
+
 /// The pixels of a picture as an array.
 pub(crate) fn pixels<'py>(py: Python<'py>, picture: &face_core::Image) -> PyResult<Bound<'py, PyArray3<u8>>> {
     let shape = [picture.height() as usize, picture.width() as usize, 3];

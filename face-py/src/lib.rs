@@ -32,13 +32,13 @@ mod _native {
     #[pymodule_export]
     use super::gallery::{NativeGallery, cluster, postgres_names};
     #[pymodule_export]
-    use super::image::{Image, draw_detections, draw_names, image_limits};
+    use super::image::{Image, draw_detections, draw_names, image_limits, picture_endings};
     #[pymodule_export]
     use super::models::{catalogue, check_model, model_path, models_folder, pull_models};
     #[pymodule_export]
     use super::pipeline::NativePipeline;
     #[pymodule_export]
-    use super::space::{EmbeddingSpace, Threshold, new_embedding, similarities, similarity};
+    use super::space::{EmbeddingSpace, Threshold, new_embedding, similarities, similarity, verify};
     #[pymodule_export]
     use super::stages::{Crop, NativeAligner, NativeDetector, NativeEmbedder, NativeNormalizer};
 }

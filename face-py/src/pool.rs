@@ -71,6 +71,7 @@ pub(crate) fn interruptible<T: Send>(
     let (outcome, raised) = std::thread::scope(|scope| {
         let (sender, done) = mpsc::channel();
         scope.spawn(move || sender.send(catch_unwind(AssertUnwindSafe(|| work(interruption)))));
+        // A channel's end may be used by one thread at a time, and giving up the interpreter wants what all may use.
         let done = Mutex::new(done);
         let mut raised = None;
         loop {

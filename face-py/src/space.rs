@@ -181,6 +181,21 @@ pub(crate) fn similarity(
     Ok(embedding(&first, first_space)?.similarity(&embedding(&second, second_space)?)?)
 }
 
+/// How alike two faces are, and whether that reaches the threshold.
+#[pyfunction]
+#[pyo3(signature = (first: "numpy.ndarray", first_space, second: "numpy.ndarray", second_space, threshold) -> "tuple[float, bool]")]
+pub(crate) fn verify(
+    first: PyReadonlyArray1<'_, f32>,
+    first_space: &EmbeddingSpace,
+    second: PyReadonlyArray1<'_, f32>,
+    second_space: &EmbeddingSpace,
+    threshold: &Threshold,
+) -> Outcome<(f32, bool)> {
+    let (first, second) = (embedding(&first, first_space)?, embedding(&second, second_space)?);
+    let answer = face_core::verify(&first, &second, &threshold.into())?;
+    Ok((answer.similarity, answer.is_match))
+}
+
 /// How alike every row of one matrix is to every row of another.
 #[pyfunction]
 #[pyo3(signature = (first: "numpy.ndarray", first_space, second: "numpy.ndarray", second_space) -> "numpy.ndarray")]

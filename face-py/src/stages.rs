@@ -8,7 +8,7 @@ use face_core::models::EmbedderSpec;
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::{
     Aligner, BoundingBox, CropSpec, Detection, Embedder, FaceCrop, FaceDetector, LandmarkScheme, Landmarks,
-    ModelSource, Normalizer, PipelineParams, Point, open_aligner, open_detector, open_embedder,
+    ModelSource, ModelStore, Normalizer, PipelineParams, Point, open_aligner, open_detector, open_embedder,
 };
 use numpy::{PyArray1, PyArray2, PyArray3};
 use pyo3::prelude::*;
@@ -64,17 +64,21 @@ pub(crate) fn give_detection<'py>(py: Python<'py>, detection: &Detection) -> Giv
     (PyArray1::from_slice(py, &[x, y, width, height]), detection.score, landmarks)
 }
 
-/// Where a model comes from: `name` in the catalogue, a file, or bytes with a name for messages; nothing for the default.
-pub(crate) fn source(
-    name: Option<String>,
-    path: Option<PathBuf>,
-    content: Option<(String, PyBackedBytes)>,
-) -> ModelSource {
-    match (name, path, content) {
-        (Some(name), ..) => ModelSource::Catalogue(name),
-        (_, Some(path), _) => ModelSource::File(path),
-        (.., Some((name, content))) => ModelSource::Bytes { name, content: content.to_vec() },
-        (None, None, None) => ModelSource::Default,
+/// Where a model comes from: the folder of models, and a name in the catalogue, a file, or bytes with a name for messages; with none
+/// of the three it is the default one.
+#[derive(FromPyObject)]
+struct ModelParts(Option<PathBuf>, Option<String>, Option<PathBuf>, Option<(String, PyBackedBytes)>);
+
+impl ModelParts {
+    fn open(self) -> Outcome<(ModelStore, ModelSource)> {
+        let Self(folder, name, path, content) = self;
+        let source = match (name, path, content) {
+            (Some(name), ..) => ModelSource::Catalogue(name),
+            (_, Some(path), _) => ModelSource::File(path),
+            (.., Some((name, content))) => ModelSource::Bytes { name, content: content.to_vec() },
+            (None, None, None) => ModelSource::Default,
+        };
+        Ok((store(folder, None)?, source))
     }
 }
 
@@ -87,13 +91,10 @@ pub(crate) struct NativeDetector {
 #[pymethods]
 impl NativeDetector {
     #[new]
-    #[pyo3(signature = (*, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", score_threshold, nms_threshold, min_size, max_faces, max_side, small_side))]
+    #[pyo3(signature = (model: "tuple[str | None, str | None, str | None, tuple[str, bytes] | None]", *, score_threshold, nms_threshold, min_size, max_faces, max_side, small_side))]
     fn new(
         py: Python<'_>,
-        folder: Option<PathBuf>,
-        name: Option<String>,
-        path: Option<PathBuf>,
-        content: Option<(String, PyBackedBytes)>,
+        model: ModelParts,
         score_threshold: Option<f32>,
         nms_threshold: f32,
         min_size: f32,
@@ -102,8 +103,7 @@ impl NativeDetector {
         small_side: Option<u32>,
     ) -> Outcome<Self> {
         let params = DetectionParams { score_threshold, nms_threshold, min_size, max_faces, max_side, small_side };
-        let source = source(name, path, content);
-        let store = store(folder, None)?;
+        let (store, source) = model.open()?;
         Ok(Self { stage: Arc::from(py.detach(|| open_detector(&store, &source, &params))?) })
     }
 
@@ -255,20 +255,11 @@ pub(crate) struct NativeEmbedder {
 #[pymethods]
 impl NativeEmbedder {
     #[new]
-    #[pyo3(signature = (*, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", variant, spec))]
-    fn new(
-        py: Python<'_>,
-        folder: Option<PathBuf>,
-        name: Option<String>,
-        path: Option<PathBuf>,
-        content: Option<(String, PyBackedBytes)>,
-        variant: Option<String>,
-        spec: Option<String>,
-    ) -> Outcome<Self> {
+    #[pyo3(signature = (model: "tuple[str | None, str | None, str | None, tuple[str, bytes] | None]", *, variant, spec))]
+    fn new(py: Python<'_>, model: ModelParts, variant: Option<String>, spec: Option<String>) -> Outcome<Self> {
         let embedder_spec = spec.as_deref().map(EmbedderSpec::from_toml).transpose()?;
-        let embedder = source(name, path, content);
+        let (store, embedder) = model.open()?;
         let params = PipelineParams { embedder, variant, embedder_spec, ..PipelineParams::default() };
-        let store = store(folder, None)?;
         Ok(Self { stage: Arc::from(py.detach(|| open_embedder(&store, &params))?) })
     }
 

@@ -87,6 +87,23 @@ def test_every_photo_comes_out_once_although_a_node_is_killed(cluster, folder, p
         assert again == 0 and gallery.count()[1] == enrolled
 
 
+def test_a_parquet_file_of_images(cluster, folder, pipeline, tmp_path):
+    import facecore.ray
+    import pyarrow
+    import pyarrow.parquet
+    import ray
+
+    paths = [path for path in sorted(folder.rglob("*.jpg")) if path.parent.name != "nobody"][:4]
+    table = {"id": [path.name for path in paths], "image": [path.read_bytes() for path in paths]}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "photos.parquet")
+    photos = ray.data.read_parquet(str(tmp_path / "photos.parquet"))
+    faces = facecore.ray.analyze(photos, image="image", source="id", pull=False).to_pandas()
+    assert sorted(set(faces["source"])) == sorted(table["id"]) and faces["error"].isna().all()
+    ours = pipeline.analyze(paths[0])
+    theirs = faces[faces["source"] == paths[0].name].sort_values("face")
+    assert [face.score for face in ours] == theirs["score"].tolist()
+
+
 def person_of(path):
     name = os.path.basename(os.path.dirname(path))
     return name if name != "nobody" else None

@@ -79,7 +79,7 @@ impl EmbeddedPhotos {
 /// Whether a file is a picture that can be decoded, by the ending of its name.
 pub(crate) fn is_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_ascii_lowercase();
-    matches!(ending.as_str(), "jpg" | "jpeg" | "png" | "webp" | "bmp" | "gif" | "tif" | "tiff")
+    crate::image::ENDINGS.contains(&ending.as_str())
 }
 
 /// Whether a name is hidden, as those of thumbnails and of files that are not whole yet.

@@ -68,6 +68,11 @@ pub trait Gallery: Send + Sync {
     /// The space of all its embeddings.
     fn space(&self) -> &Arc<EmbeddingSpace>;
 
+    /// The gallery as one of this machine, for what such a gallery alone can do: its index and its memory. `None` for others.
+    fn as_local(&self) -> Option<&LocalGallery> {
+        None
+    }
+
     /// Enrols subjects, all of them or, when one is refused, none. The ids are in the order of the subjects.
     ///
     /// # Errors

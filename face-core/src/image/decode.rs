@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 use super::Image;
 use super::view::MAX_SIDE;
 
+/// How the names of files that can be decoded end, in lower case, without the dot.
+pub const ENDINGS: [&str; 8] = ["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff"];
+
 /// How large a picture may claim to be before it is refused. Checked before pixels are allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageLimits {

@@ -5,7 +5,7 @@ mod owned;
 mod resize;
 mod view;
 
-pub use decode::{ImageLimits, decode, open};
+pub use decode::{ENDINGS, ImageLimits, decode, open};
 pub use owned::Image;
 pub(crate) use resize::shrink;
 #[cfg(feature = "draw")]

@@ -25,41 +25,20 @@ use crate::text::c_string;
 /// for writing, or in any number for reading. Needs no pipeline to live. Free it with face_gallery_free() when no thread uses it:
 /// that closes the file.
 pub struct face_gallery_t {
-    kind: Kind,
+    gallery: Box<dyn Gallery>,
     space: face_space_t,
     name: CString,
 }
 
-pub(super) enum Kind {
-    Local(Box<LocalGallery>),
-    #[cfg(feature = "postgres")]
-    Postgres(Box<face_core::gallery::PostgresGallery>),
-}
-
 impl face_gallery_t {
-    pub(super) fn new(kind: Kind) -> Self {
-        let gallery = kind.gallery();
-        Self { space: face_space_t::new(gallery.space()), name: c_string(&gallery.name()), kind }
-    }
-
-    fn gallery(&self) -> &dyn Gallery {
-        self.kind.gallery()
-    }
-}
-
-impl Kind {
-    fn gallery(&self) -> &dyn Gallery {
-        match self {
-            Self::Local(gallery) => gallery.as_ref(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(gallery) => gallery.as_ref(),
-        }
+    pub(super) fn new(gallery: impl Gallery + 'static) -> Self {
+        Self { space: face_space_t::new(gallery.space()), name: c_string(&gallery.name()), gallery: Box::new(gallery) }
     }
 }
 
 /// The gallery behind a handle.
 pub(super) unsafe fn gallery<'a>(gallery: *const face_gallery_t) -> Outcome<&'a dyn Gallery> {
-    Ok(unsafe { reference(gallery, "gallery") }?.gallery())
+    Ok(unsafe { reference(gallery, "gallery") }?.gallery.as_ref())
 }
 
 /// An empty gallery that is gone when it is freed.
@@ -78,7 +57,7 @@ pub unsafe extern "C" fn face_gallery_in_memory(
         let params = unsafe { settings(params, "params") }?.read()?;
         let gallery = unsafe { out(gallery, "gallery") }?;
         let made = LocalGallery::in_memory_with(space.space.clone(), &params)?;
-        gallery.give(face_gallery_t::new(Kind::Local(Box::new(made))));
+        gallery.give(face_gallery_t::new(made));
         Ok(())
     })
 }
@@ -103,7 +82,7 @@ pub unsafe extern "C" fn face_gallery_create(
         let params = unsafe { settings(params, "params") }?.read()?;
         let gallery = unsafe { out(gallery, "gallery") }?;
         let made = LocalGallery::create_with(Path::new(path), space.space.clone(), &params)?;
-        gallery.give(face_gallery_t::new(Kind::Local(Box::new(made))));
+        gallery.give(face_gallery_t::new(made));
         Ok(())
     })
 }
@@ -124,7 +103,7 @@ pub unsafe extern "C" fn face_gallery_open(
         let path = unsafe { text(path, "path") }?;
         let params = unsafe { settings(params, "params") }?.read()?;
         let gallery = unsafe { out(gallery, "gallery") }?;
-        gallery.give(face_gallery_t::new(Kind::Local(Box::new(LocalGallery::open_with(path, &params)?))));
+        gallery.give(face_gallery_t::new(LocalGallery::open_with(path, &params)?));
         Ok(())
     })
 }
@@ -145,7 +124,7 @@ pub unsafe extern "C" fn face_gallery_open_read_only(
         let path = unsafe { text(path, "path") }?;
         let params = unsafe { settings(params, "params") }?.read()?;
         let gallery = unsafe { out(gallery, "gallery") }?;
-        gallery.give(face_gallery_t::new(Kind::Local(Box::new(LocalGallery::open_read_only_with(path, &params)?))));
+        gallery.give(face_gallery_t::new(LocalGallery::open_read_only_with(path, &params)?));
         Ok(())
     })
 }
@@ -231,7 +210,7 @@ pub unsafe extern "C" fn face_gallery_memory_use(
     approximate: *mut usize,
 ) -> face_status_t {
     guard::status("face_gallery_memory_use", || {
-        let gallery = unsafe { reference(gallery, "gallery") }?;
+        let gallery = unsafe { self::gallery(gallery) }?;
         let places = unsafe {
             [
                 optional_out(records, "records")?,
@@ -239,14 +218,10 @@ pub unsafe extern "C" fn face_gallery_memory_use(
                 optional_out(approximate, "approximate")?,
             ]
         };
-        let used = match &gallery.kind {
-            Kind::Local(gallery) => {
-                let used = gallery.memory_use();
-                [used.records, used.vectors, used.approximate]
-            }
-            #[cfg(feature = "postgres")]
-            Kind::Postgres(_) => [0; 3],
-        };
+        let used = gallery.as_local().map_or([0; 3], |gallery| {
+            let used = gallery.memory_use();
+            [used.records, used.vectors, used.approximate]
+        });
         for (place, bytes) in places.into_iter().zip(used) {
             set_if_wanted(place, bytes);
         }
@@ -501,10 +476,9 @@ pub unsafe extern "C" fn face_gallery_compact(gallery: *const face_gallery_t) ->
 /// too, but cannot tell of an error. Nothing to do for other galleries.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn face_gallery_save_index(gallery: *const face_gallery_t) -> face_status_t {
-    guard::status("face_gallery_save_index", || match &unsafe { reference(gallery, "gallery") }?.kind {
-        Kind::Local(gallery) => Ok(gallery.save_index()?),
-        #[cfg(feature = "postgres")]
-        Kind::Postgres(_) => Ok(()),
+    guard::status("face_gallery_save_index", || match unsafe { self::gallery(gallery) }?.as_local() {
+        Some(gallery) => Ok(gallery.save_index()?),
+        None => Ok(()),
     })
 }
 

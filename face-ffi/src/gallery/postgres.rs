@@ -63,7 +63,7 @@ mod built_in {
     use face_core::gallery::{HnswParams, PostgresGallery, PostgresIndex, PostgresParams, PostgresTls};
 
     use super::{face_postgres_params_t, face_tls_t};
-    use crate::gallery::handle::{Kind, face_gallery_t};
+    use crate::gallery::handle::face_gallery_t;
     use crate::pointers::{flag, invalid, optional_text, or_default, text};
     use crate::status::Outcome;
 
@@ -116,12 +116,12 @@ mod built_in {
         space: &Arc<EmbeddingSpace>,
     ) -> Outcome<face_gallery_t> {
         let gallery = PostgresGallery::create(&unsafe { params.read() }?, Arc::clone(space))?;
-        Ok(face_gallery_t::new(Kind::Postgres(Box::new(gallery))))
+        Ok(face_gallery_t::new(gallery))
     }
 
     pub(super) unsafe fn open(params: &face_postgres_params_t) -> Outcome<face_gallery_t> {
         let gallery = PostgresGallery::open(&unsafe { params.read() }?)?;
-        Ok(face_gallery_t::new(Kind::Postgres(Box::new(gallery))))
+        Ok(face_gallery_t::new(gallery))
     }
 }
 

@@ -10,18 +10,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, Union, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Union, overload
 
 from . import _native, _notebook
 from ._embeddings import Embedding, Embeddings, _embedding, _plain, _space_of, stack
 from ._errors import GalleryError, NameTakenError, NotEnrolledError, ParameterError, SpaceMismatchError
 from ._images import ColorOrder, ImageLike
+from ._items import Items
 from ._native import EmbeddingSpace, Threshold
 from ._pipeline import Face, Pipeline, default_pipeline, refuse_analysis
 from ._progress import bar
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
 __all__ = [
     "Approximate",
@@ -42,6 +43,20 @@ PathLike = Union[str, "os.PathLike[str]"]
 #: What can be enrolled or looked for: a photo, a face, an embedding.
 Probe = ImageLike | Face | Embedding
 Mode = Literal["auto", "exact", "approximate"]
+
+
+class IdentifySettings(TypedDict, total=False):
+    """How is looked for: see ``Gallery.identify``."""
+
+    top_k: int
+    fpir: float | None
+    far: float | None
+    threshold: float | Threshold | None
+    metadata: Mapping[str, Any] | None
+    subjects: Sequence[int] | None
+    mode: Mode
+
+
 #: Subjects that are fetched at once.
 _PAGE = 1000
 
@@ -149,35 +164,25 @@ class Identification:
         return f"<Identification: {self.name or 'nobody'}{of}, threshold {self.threshold.similarity:.4f}>"
 
 
-class Identifications(Sequence[Identification]):
+class Identifications(Items[Identification]):
     """Who is on a photo: one ``Identification`` for each face. A notebook shows the names in the photo."""
 
     def __init__(self, found: list[Identification], analysis: Any) -> None:
-        self._found = found
+        super().__init__(found)
         self._analysis = analysis
-
-    @overload
-    def __getitem__(self, index: int) -> Identification: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Identification]: ...
-    def __getitem__(self, index: int | slice) -> Identification | list[Identification]:
-        return self._found[index]
-
-    def __len__(self) -> int:
-        return len(self._found)
 
     @property
     def names(self) -> list[str | None]:
         """The name for each face; None for nobody."""
-        return [found.name for found in self._found]
+        return [found.name for found in self._items]
 
     def draw(self) -> _native.Image:
         """A copy of the photo with names. Raises ParameterError when the photo is not at hand."""
-        return _notebook.drawn_with(self._analysis.image, self._found)
+        return _notebook.drawn_with(self._analysis.image, self._items)
 
     def _repr_html_(self) -> str:
-        rate = self._found[0]._rate() if self._found else ""
-        rows = [found._row() for found in self._found]
+        rate = self._items[0]._rate() if self._items else ""
+        rows = [found._row() for found in self._items]
         return _notebook.img(self.draw, 320) + _notebook.table(["face", "who", "candidates"], rows) + rate
 
     def __repr__(self) -> str:
@@ -452,31 +457,11 @@ class Gallery:
 
     @overload
     def identify(  # type: ignore[overload-overlap]
-        self,
-        probe: Face | Embedding,
-        *,
-        top_k: int = 5,
-        fpir: float | None = None,
-        far: float | None = None,
-        threshold: float | Threshold | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        subjects: Sequence[int] | None = None,
-        mode: Mode = "auto",
-        color: ColorOrder = "rgb",
+        self, probe: Face | Embedding, *, color: ColorOrder = "rgb", **settings: Unpack[IdentifySettings]
     ) -> Identification: ...
     @overload
     def identify(
-        self,
-        probe: ImageLike,
-        *,
-        top_k: int = 5,
-        fpir: float | None = None,
-        far: float | None = None,
-        threshold: float | Threshold | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        subjects: Sequence[int] | None = None,
-        mode: Mode = "auto",
-        color: ColorOrder = "rgb",
+        self, probe: ImageLike, *, color: ColorOrder = "rgb", **settings: Unpack[IdentifySettings]
     ) -> Identifications: ...
     def identify(
         self,
@@ -518,8 +503,15 @@ class Gallery:
         ------
         SpaceMismatchError, ThresholdUnknownError, ParameterError
         """
-        settings: dict[str, Any] = {"top_k": top_k, "fpir": fpir, "far": far, "threshold": threshold}
-        settings |= {"metadata": metadata, "subjects": subjects, "mode": mode}
+        settings: IdentifySettings = {
+            "top_k": top_k,
+            "fpir": fpir,
+            "far": far,
+            "threshold": threshold,
+            "metadata": metadata,
+            "subjects": subjects,
+            "mode": mode,
+        }
         refuse_analysis(probe)
         if isinstance(probe, Embedding):
             return self._identify([probe], [None], **settings)[0]
@@ -530,7 +522,9 @@ class Gallery:
         found = self._identify([face.embedding for face in faces], faces, **settings) if faces else []
         return Identifications(found, analysis)
 
-    def identify_batch(self, probes: Embeddings | Sequence[Embedding], **settings: Any) -> list[Identification]:
+    def identify_batch(
+        self, probes: Embeddings | Sequence[Embedding], **settings: Unpack[IdentifySettings]
+    ) -> list[Identification]:
         """Who are they? One answer for each embedding; settings as for ``identify``."""
         matrix = stack(probes, self.space if len(probes) == 0 else None)
         return self._identify(matrix, [None] * len(matrix), **settings)

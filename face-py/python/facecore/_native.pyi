@@ -8,7 +8,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
-__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "version"]
+__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "picture_endings", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "verify", "version"]
 
 @final
 class Crop:
@@ -191,7 +191,7 @@ class NativeDetector:
     """
     Stage 1.
     """
-    def __new__(cls, /, *, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", score_threshold: SupportsFloat | SupportsIndex | None, nms_threshold: SupportsFloat | SupportsIndex, min_size: SupportsFloat | SupportsIndex, max_faces: SupportsIndex, max_side: SupportsIndex, small_side: SupportsIndex | None) -> NativeDetector: ...
+    def __new__(cls, /, model: "tuple[str | None, str | None, str | None, tuple[str, bytes] | None]", *, score_threshold: SupportsFloat | SupportsIndex | None, nms_threshold: SupportsFloat | SupportsIndex, min_size: SupportsFloat | SupportsIndex, max_faces: SupportsIndex, max_side: SupportsIndex, small_side: SupportsIndex | None) -> NativeDetector: ...
     def detect(self, /, image: Image) -> "list[tuple[Any, ...]]":
         """
         All faces, the most certain first.
@@ -202,7 +202,7 @@ class NativeEmbedder:
     """
     Stage 4.
     """
-    def __new__(cls, /, *, folder: "str | None", name: "str | None", path: "str | None", content: "tuple[str, bytes] | None", variant: str | None, spec: str | None) -> NativeEmbedder: ...
+    def __new__(cls, /, model: "tuple[str | None, str | None, str | None, tuple[str, bytes] | None]", *, variant: str | None, spec: str | None) -> NativeEmbedder: ...
     def crop_of(self, /, views: SupportsGetItem[int, Image]) -> Crop:
         """
         A crop that was cut by other means: one picture for each zoom.
@@ -459,6 +459,11 @@ def new_embedding(values: "numpy.ndarray", space: EmbeddingSpace) -> "numpy.ndar
     The values of an embedding, brought to unit length where the space asks for it.
     """
 
+def picture_endings() -> "list[str]":
+    """
+    How the names of files that can be decoded end, in lower case, with the dot.
+    """
+
 def postgres_names(server: "tuple[str, str, str | None, bool, int, float, float, tuple[int, int, int, int] | None]") -> list[str]:
     """
     The names of the galleries in a database.
@@ -513,6 +518,11 @@ def verification_at_far(same: "numpy.ndarray", different: "numpy.ndarray", far: 
 def verification_at_threshold(same: "numpy.ndarray", different: "numpy.ndarray", threshold: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":
     """
     What a threshold achieves: (threshold, far, tar).
+    """
+
+def verify(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "numpy.ndarray", second_space: EmbeddingSpace, threshold: Threshold) -> "tuple[float, bool]":
+    """
+    How alike two faces are, and whether that reaches the threshold.
     """
 
 def version() -> str:

@@ -11,14 +11,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, overload
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from . import _native, _notebook
-from ._embeddings import Embedding, FloatArray, _embedding
+from ._embeddings import Embedding, FloatArray, _embedding, _plain, _space_of
 from ._errors import ParameterError
 from ._images import ColorOrder, ImageLike, check_color, load
+from ._items import Items
 from ._native import EmbeddingSpace, Image, Threshold
 from ._progress import bar
 from ._stages import Aligner, Detection, Detector, Embedder, ModelLike, Normalizer, parts_of
@@ -26,7 +27,7 @@ from ._stages import Aligner, Detection, Detector, Embedder, ModelLike, Normaliz
 __all__ = ["Analysis", "Face", "Failure", "Pipeline", "Verification", "default_pipeline", "verify"]
 
 #: Endings of the files that `analyze_folder` looks at.
-_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"))
+_ENDINGS = frozenset(_native.picture_endings())
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,7 @@ class Face:
         return f"Face({width:.0f} x {height:.0f} at ({x:.0f}, {y:.0f}), score {self.score:.2f}, {self.embedding!r})"
 
 
-class Analysis(Sequence[Face]):
+class Analysis(Items[Face]):
     """The faces of a photo, the most certain detection first: a sequence. A notebook shows them drawn into the photo.
 
     The photo itself is not kept, only what was given: the path (which is read again to show it), or the caller's own array or
@@ -92,7 +93,7 @@ class Analysis(Sequence[Face]):
         size: tuple[int, int],
         photo: Any,
     ) -> None:
-        self.faces = faces
+        super().__init__(faces)
         #: Detections that could not be embedded, each with the exception.
         self.rejected = rejected
         #: The path or name of the photo, where it has one.
@@ -101,15 +102,10 @@ class Analysis(Sequence[Face]):
         self.size = size
         self._photo = photo
 
-    @overload
-    def __getitem__(self, index: int) -> Face: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Face]: ...
-    def __getitem__(self, index: int | slice) -> Face | list[Face]:
-        return self.faces[index]
-
-    def __len__(self) -> int:
-        return len(self.faces)
+    @property
+    def faces(self) -> list[Face]:
+        """The faces, as a list."""
+        return self._items
 
     @property
     def largest(self) -> Face | None:
@@ -564,14 +560,11 @@ def verify(
 
     faces = (face_of(first), face_of(second))
     one, other = (face.embedding if isinstance(face, Face) else face for face in faces)
-    similarity = one.similarity(other)
     if threshold is None:
         applied = one.space.threshold_at(1e-3 if far is None else far)
     elif isinstance(threshold, Threshold):
         applied = threshold
     else:
         applied = Threshold(float(threshold), float("nan"), "a threshold of the caller's own")
-    if not np.isfinite(applied.similarity):
-        raise ParameterError(f"the threshold is {applied.similarity}, and must be finite")
-    is_match = similarity >= applied.similarity
+    similarity, is_match = _native.verify(_plain(one), _space_of(one), _plain(other), _space_of(other), applied)
     return Verification(is_match, similarity, applied.similarity, applied.far, applied.measured_on, faces)

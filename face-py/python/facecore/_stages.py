@@ -6,7 +6,7 @@ import os
 import pickle
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, Union
@@ -23,6 +23,8 @@ __all__ = ["Aligner", "Detection", "Detector", "Embedder", "ModelLike", "Normali
 
 #: A name of the catalogue, the path of an ONNX file, the content of one, or None for the default.
 ModelLike = Union[str, "os.PathLike[str]", bytes, None]
+#: The folder of models; and a name of the catalogue, a file, or bytes with a name for messages.
+_Source = tuple[str | None, str | None, str | None, tuple[str, bytes] | None]
 T = TypeVar("T")
 
 
@@ -69,17 +71,15 @@ def _points(landmarks: Any) -> list[list[float]]:
     return [[float(x), float(y)] for x, y in points]
 
 
-def _source(model: ModelLike, role: str) -> dict[str, Any]:
+def _source(model: ModelLike, role: str) -> _Source:
     """Where a model comes from, in the words of the engine."""
-    if model is None:
-        name = models._default_of(role)
-        return {"name": name, "path": None, "content": None, "folder": models._folder_of(name)}
     if isinstance(model, (bytes, bytearray, memoryview)):
-        return {"name": None, "path": None, "content": ("the bytes that were given", bytes(model)), "folder": None}
-    if isinstance(model, str) and not _is_path(model):
-        return {"name": model, "path": None, "content": None, "folder": models._folder_of(model)}
+        return (None, None, None, ("the bytes that were given", bytes(model)))
+    if model is None or (isinstance(model, str) and not _is_path(model)):
+        name = models._default_of(role) if model is None else model
+        return (models._folder_of(name), name, None, None)
     if isinstance(model, (str, os.PathLike)):
-        return {"name": None, "path": os.fspath(model), "content": None, "folder": None}
+        return (None, None, os.fspath(model), None)
     raise TypeError(f"{type(model).__name__} is no model: expected a name, a path, bytes or None")
 
 
@@ -105,13 +105,12 @@ def parts_of(detection: Any) -> Any:
 
 def _open(open_it: Callable[[], T], pull: bool) -> T:
     """Opens what needs a model of the catalogue; pulls the model first where it is missing."""
-    for _ in range(3):
-        try:
-            return open_it()
-        except ModelMissingError as error:
-            if not pull:
-                raise
-            models.pull(error.model)
+    try:
+        return open_it()
+    except ModelMissingError as error:
+        if not pull:
+            raise
+        models.pull(error.model)
     return open_it()
 
 
@@ -199,7 +198,7 @@ class Detector(_Configured):
         }
         self._configuration = {"model": _portable(model), "pull": pull, **settings}
         source = _source(model, "detector")
-        self._native = _open(lambda: _native.NativeDetector(**source, **settings), pull)
+        self._native = _open(lambda: _native.NativeDetector(source, **settings), pull)
 
     def detect(self, image: ImageLike, color: ColorOrder = "rgb") -> list[Detection]:
         """All faces, the most certain first. No face is an empty list, not an error.
@@ -335,17 +334,17 @@ class Embedder(_Configured):
         pull: bool = True,
     ) -> None:
         source = _source(model, "embedder")
-        text = _read_spec(spec, source)
-        if text is None and source["name"] is None:
-            beside = (
-                f" ({Path(source['path']).with_suffix('.toml')} is not there)" if source["path"] is not None else ""
-            )
+        _, name, path, _ = source
+        text = _read_spec(spec, path)
+        if text is None and name is None:
+            beside = f" ({Path(path).with_suffix('.toml')} is not there)" if path is not None else ""
             raise ParameterError(
-                f"a model of your own needs its preprocessing: give spec, a TOML file with crops, colours, mean, scale and metric{beside}"
+                "a model of your own needs its preprocessing: give spec, a TOML file with crops, colours, mean, scale and "
+                f"metric{beside}"
             )
         # Pickled with the text: the file may not be there where it is read.
         self._configuration = {"model": _portable(model), "variant": variant, "spec": text, "pull": pull}
-        self._native = _open(lambda: _native.NativeEmbedder(**source, variant=variant, spec=text), pull)
+        self._native = _open(lambda: _native.NativeEmbedder(source, variant=variant, spec=text), pull)
 
     @property
     def space(self) -> EmbeddingSpace:
@@ -384,9 +383,9 @@ class Embedder(_Configured):
         return f"<Embedder {self.space.model}, {self.space.dimension} values, {self.space.metric}>"
 
 
-def _read_spec(spec: str | os.PathLike[str] | None, source: Mapping[str, Any]) -> str | None:
+def _read_spec(spec: str | os.PathLike[str] | None, path: str | None) -> str | None:
     if spec is None:
-        beside = Path(source["path"]).with_suffix(".toml") if source["path"] is not None else None
+        beside = Path(path).with_suffix(".toml") if path is not None else None
         return beside.read_text(encoding="utf-8") if beside is not None and beside.is_file() else None
     if isinstance(spec, str) and "\n" in spec:
         return spec

@@ -78,8 +78,11 @@ class FoldAccuracy:
     std: float
     folds: tuple[float, ...]
 
+    def __str__(self) -> str:
+        return f"{100 * self.mean:.2f} +- {100 * self.std:.2f} % over {len(self.folds)} folds"
+
     def __repr__(self) -> str:
-        return f"<FoldAccuracy {100 * self.mean:.2f} +- {100 * self.std:.2f} % over {len(self.folds)} folds>"
+        return f"<FoldAccuracy {self}>"
 
 
 class PairScores:
@@ -279,9 +282,7 @@ class LfwReport:
             [f"{threshold.far:g}", f"{threshold.similarity:.4f}", f"{100 * tar:.2f} %"]
             for threshold, tar in self.thresholds
         ]
-        text = f"<p>{self.accuracy!r}, {len(self.failed)} photos failed</p>".replace(
-            "<FoldAccuracy", "accuracy"
-        ).replace(">,", ",")
+        text = f"<p>accuracy {self.accuracy}, {len(self.failed)} photos failed</p>"
         return text + _notebook.table(["false-accept rate", "threshold", "true-accept rate"], rows)
 
     def __repr__(self) -> str:

@@ -381,6 +381,10 @@ impl Gallery for LocalGallery {
         &self.space
     }
 
+    fn as_local(&self) -> Option<&LocalGallery> {
+        Some(self)
+    }
+
     fn enroll_batch(&self, subjects: Vec<NewSubject>) -> Result<Vec<SubjectId>> {
         check_subjects(self, &subjects)?;
         self.change(|state| {
