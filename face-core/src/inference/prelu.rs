@@ -74,8 +74,8 @@ fn by_channel(values: &TypedFact, slopes: &Tensor) -> TractResult<Option<Arc<[f3
 
 /// PReLU with a slope for each place of the second axis, or one for all; the values are changed in place.
 #[derive(Debug, Clone)]
-struct ChannelwisePRelu {
-    slopes: Arc<[f32]>,
+pub(super) struct ChannelwisePRelu {
+    pub(super) slopes: Arc<[f32]>,
 }
 
 // By bits, so that what is not a number equals itself.

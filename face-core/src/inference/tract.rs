@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use face_kernels::Kernels;
 use ndarray::{Array4, ArrayD};
 use tract_onnx::pb;
 use tract_onnx::prelude::*;
@@ -85,11 +86,9 @@ impl TractModel {
         };
         let built = slot.get_or_init(|| {
             guarded(|| {
-                self.graph
-                    .clone()
-                    .with_input_fact(0, InferenceFact::dt_shape(f32::datum_type(), shape))?
-                    .into_optimized()?
-                    .into_runnable()
+                let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
+                let model = self.graph.clone().with_input_fact(0, fact)?.into_typed()?;
+                super::fusion::fuse_convolutions(model, Kernels::Best)?.into_optimized()?.into_runnable()
             })
         });
         built.clone().map_err(|reason| self.failed(format!("an input of {shape:?} does not fit: {reason}")))

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use face_core::detectors::DetectionParams;
 use face_core::{FacePipeline, Image, ModelStore, PipelineParams};
@@ -30,10 +30,10 @@ pub(crate) fn store(test: &str) -> Option<ModelStore> {
 }
 
 /// The default pipeline, shared by all tests: one of the things to be tested.
-pub(crate) fn pipeline(test: &str) -> Option<&'static FacePipeline> {
-    static PIPELINE: OnceLock<FacePipeline> = OnceLock::new();
+pub(crate) fn pipeline(test: &str) -> Option<&'static Arc<FacePipeline>> {
+    static PIPELINE: OnceLock<Arc<FacePipeline>> = OnceLock::new();
     let store = store(test)?;
-    Some(PIPELINE.get_or_init(|| FacePipeline::open(&store, &PipelineParams::default()).unwrap()))
+    Some(PIPELINE.get_or_init(|| Arc::new(FacePipeline::open(&store, &PipelineParams::default()).unwrap())))
 }
 
 /// A sample photo.

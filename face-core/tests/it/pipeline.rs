@@ -5,7 +5,7 @@ use face_core::detectors::{CenterFace, DetectionParams};
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::{
     Aligner, Analysis, Embedder, Error, Face, FaceDetector, FacePipeline, Image, ImageView, ModelSource, Normalizer,
-    PipelineParams, PixelFormat, side_by_side, verify,
+    PipelineParams, PixelFormat, StreamParams, side_by_side, verify,
 };
 
 use crate::common;
@@ -47,6 +47,34 @@ fn eight_threads_get_the_same_bits_as_one() {
     let views: Vec<ImageView<'_>> = photos.iter().map(Image::view).collect();
     let batch: Vec<Vec<u32>> = pipeline.analyze_batch(&views).iter().map(|a| bits(a.as_ref().unwrap())).collect();
     assert_eq!(batch, alone);
+}
+
+#[test]
+fn a_stream_gives_what_single_photos_give_and_goes_on_after_an_error() {
+    let test = "a_stream_gives_what_single_photos_give_and_goes_on_after_an_error";
+    let (Some(store), Some(pipeline)) = (common::store(test), common::pipeline(test)) else { return };
+    let path = |name: &str| store.path(store.catalogue().entry(name).unwrap());
+    let paths = [path("astronaut"), "no such photo.jpg".into(), path("obama2"), path("centerface"), path("obama2")];
+    let alone = paths.iter().map(|path| Image::open(path).and_then(|photo| pipeline.analyze(&photo.view())));
+    let alone: Vec<Result<Vec<u32>, String>> =
+        alone.map(|result| result.map(|analysis| bits(&analysis)).map_err(|error| error.to_string())).collect();
+    assert_eq!(alone.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, false, true]);
+    for (threads, ahead) in [(0, 0), (1, 1), (2, 3), (4, 100)] {
+        let stream = pipeline.stream(paths.clone(), &StreamParams { threads, ahead }).unwrap();
+        assert_eq!(stream.size_hint(), (5, Some(5)));
+        let results: Vec<_> =
+            stream.map(|result| result.map(|analysis| bits(&analysis)).map_err(|error| error.to_string())).collect();
+        assert_eq!(results, alone, "{threads} threads, {ahead} ahead");
+    }
+    // Photos that are decoded, contents of files, and errors of whoever brings them.
+    let photo = || common::photo(&store, "obama2");
+    let mut stream = pipeline.stream([photo()], &StreamParams::default()).unwrap();
+    assert_eq!(bits(&stream.next().unwrap().unwrap()), *alone[2].as_ref().unwrap());
+    assert!(stream.next().is_none() && stream.next().is_none());
+    let contents = [Ok(store.read("obama2").unwrap()), Err(Error::NoFace { image: "a camera that is off".into() })];
+    let results: Vec<_> = pipeline.stream(contents, &StreamParams::default()).unwrap().collect();
+    assert_eq!(bits(results[0].as_ref().unwrap()), *alone[2].as_ref().unwrap());
+    assert!(matches!(&results[1], Err(Error::NoFace { image }) if image == "a camera that is off"));
 }
 
 #[test]

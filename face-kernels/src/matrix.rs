@@ -1,0 +1,348 @@
+//! Convolutions as products of matrices: weights times the pixels that lie under the kernel at each place of the output.
+//!
+//! The second matrix is never whole: a block of it is gathered at a time, for a few dozen places of the output and as many rows as
+//! fit into the cache beside them (K. Goto, R. van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). The order of
+//! the summands of a value depends neither on its place nor on the number of threads.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd, bytemuck};
+
+use super::{Geometry, Kernels, Piece, Step, Target};
+
+/// Rows of the gathered matrix that are kept at once.
+const DEPTH: usize = 384;
+/// Vectors of places that one call of the innermost loop computes.
+const VECTORS: usize = 2;
+/// Values that are kept of the gathered block, and of the sums: half of a second-level cache in all.
+const BLOCK_VALUES: usize = 32 * 1024;
+
+/// The weights in the order of use: blocks of rows of the product, in each blocks of channels, in each the rows, in each the channels.
+#[derive(Debug)]
+pub(super) struct Matrix {
+    weights: Vec<f32>,
+    bias: Vec<f32>,
+    rows: usize,
+    block: usize,
+}
+
+impl Matrix {
+    pub(super) fn new(geometry: &Geometry, weights: &[f32], bias: &[f32], kernels: Kernels) -> Self {
+        let block = kernels.run(ChannelsAtOnce);
+        let channels = geometry.output[0];
+        let rows = geometry.input[0] * geometry.kernel[0] * geometry.kernel[1];
+        let blocks = channels.div_ceil(block);
+        let mut packed = Vec::with_capacity(blocks * rows * block);
+        for first in (0..rows).step_by(depth(rows)) {
+            for start in (0..channels).step_by(block) {
+                for row in first..rows.min(first + depth(rows)) {
+                    let channels = start..start + block;
+                    packed.extend(channels.map(|channel| weights.get(channel * rows + row).copied().unwrap_or(0.0)));
+                }
+            }
+        }
+        let mut bias = bias.to_vec();
+        bias.resize(blocks * block, 0.0);
+        Self { weights: packed, bias, rows, block }
+    }
+}
+
+/// How many rows are kept at once: blocks of the same size, or nearly.
+fn depth(rows: usize) -> usize {
+    rows.div_ceil(rows.div_ceil(DEPTH))
+}
+
+/// How many channels the innermost loop computes: their sums and what they are made of fit into the registers.
+struct ChannelsAtOnce;
+
+const FEW: usize = 6;
+const MANY: usize = 12;
+
+impl WithSimd for ChannelsAtOnce {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        if S::REGISTER_COUNT >= 32 { MANY } else { FEW }
+    }
+}
+
+pub(super) struct Job<'a> {
+    pub(super) weights: &'a Matrix,
+    pub(super) geometry: &'a Geometry,
+    pub(super) steps: &'a [Step],
+    pub(super) input: &'a [f32],
+    pub(super) added: &'a [&'a [f32]],
+    pub(super) output: &'a mut [f32],
+}
+
+impl WithSimd for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.weights.block == MANY { self.compute::<S, MANY>(simd) } else { self.compute::<S, FEW>(simd) }
+    }
+}
+
+impl Job<'_> {
+    #[inline(always)]
+    fn compute<S: Simd, const BLOCK: usize>(self, simd: S) {
+        let Self { weights, geometry, steps, input, added, output } = self;
+        let width = VECTORS * S::F32_LANES;
+        let source = Source::new(geometry, input);
+        let columns = geometry.output[2];
+        // Of a row with its borders, as many places are computed as it is wide; those in the border are left out at the end. Where they
+        // are many, in small pictures, they are left out from the beginning, which takes more copying.
+        let with_borders = (geometry.output[1] - 1) * source.sides[1] + columns;
+        let is_compact = 10 * with_borders.div_ceil(width) > 11 * geometry.pixels().div_ceil(width);
+        let (pitch, places) = if is_compact { (columns, geometry.pixels()) } else { (source.sides[1], with_borders) };
+        let blocks = weights.bias.len() / BLOCK;
+        let depth = depth(weights.rows);
+        // As many tiles as the cache holds, of the gathered rows and of the sums.
+        let tiles = (BLOCK_VALUES / (depth.max(blocks * BLOCK) * width)).clamp(1, 32).min(places.div_ceil(width));
+        let zero = simd.splat_f32s(0.0);
+        let mut gathered = vec![zero; tiles * depth * VECTORS];
+        let mut sums = vec![zero; blocks * tiles * BLOCK * VECTORS];
+        let (mut pieces, mut rows) = (Vec::with_capacity(2 * tiles), Vec::new());
+        for start in (0..places).step_by(tiles * width) {
+            let count = (places - start).min(tiles * width);
+            let tiles = count.div_ceil(width);
+            split(start, count, width, [pitch, columns], &mut pieces);
+            if is_compact {
+                cut_into_rows(start, count, width, [source.sides[1], columns], &mut rows);
+            }
+            for first in (0..weights.rows).step_by(depth) {
+                let depth = depth.min(weights.rows - first);
+                let range = first..first + depth;
+                if is_compact {
+                    source.gather_rows::<S>(geometry, range, &rows, &mut gathered);
+                } else {
+                    source.gather::<S>(geometry, range, start, tiles, &mut gathered);
+                }
+                let bias = (first == 0).then_some(weights.bias.as_slice());
+                let is_last = first + depth == weights.rows;
+                for block in 0..blocks {
+                    let packed = &weights.weights[(first * blocks + block * depth) * BLOCK..][..depth * BLOCK];
+                    let bias = bias.map(|bias| &bias[block * BLOCK..][..BLOCK]);
+                    let mut pieces = pieces.as_slice();
+                    for tile in 0..tiles {
+                        let gathered = &gathered[tile * depth * VECTORS..][..depth * VECTORS];
+                        let kept = &mut sums[(block * tiles + tile) * BLOCK * VECTORS..][..BLOCK * VECTORS];
+                        let total = multiply::<S, BLOCK>(simd, packed, gathered, bias, kept);
+                        if !is_last {
+                            kept.as_chunks_mut::<VECTORS>().0.copy_from_slice(&total);
+                            continue;
+                        }
+                        let mut end = 0;
+                        while end < pieces.len() && pieces[end].tile == tile {
+                            end += 1;
+                        }
+                        let (here, others) = pieces.split_at(end);
+                        pieces = others;
+                        let target = Target {
+                            steps,
+                            added,
+                            places: geometry.pixels(),
+                            channel: block * BLOCK,
+                            channels: BLOCK.min(geometry.output[0] - block * BLOCK),
+                            pieces: here,
+                        };
+                        target.finish(simd, total, output);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The products of a block of channels and a tile of places, added to what is kept, or to the bias at the beginning.
+// Plain loops: a closure would be compiled for the baseline, and called.
+#[inline(always)]
+fn multiply<S: Simd, const BLOCK: usize>(
+    simd: S,
+    weights: &[f32],
+    gathered: &[S::f32s],
+    bias: Option<&[f32]>,
+    kept: &[S::f32s],
+) -> [[S::f32s; VECTORS]; BLOCK] {
+    let (kept, _) = kept.as_chunks::<VECTORS>();
+    let (weights, _) = weights.as_chunks::<BLOCK>();
+    let (gathered, _) = gathered.as_chunks::<VECTORS>();
+    let mut total = [[simd.splat_f32s(0.0); VECTORS]; BLOCK];
+    for channel in 0..BLOCK {
+        total[channel] = match bias {
+            Some(bias) => [simd.splat_f32s(bias[channel]); VECTORS],
+            None => kept[channel],
+        };
+    }
+    for (weights, [first, second]) in weights.iter().zip(gathered) {
+        for channel in 0..BLOCK {
+            let weight = simd.splat_f32s(weights[channel]);
+            total[channel][0] = simd.mul_add_e_f32s(weight, *first, total[channel][0]);
+            total[channel][1] = simd.mul_add_e_f32s(weight, *second, total[channel][1]);
+        }
+    }
+    total
+}
+
+/// The places from `start` on, cut where a row or a tile ends. A row is `pitch` wide, and its first `columns` are of the output.
+fn split(start: usize, count: usize, width: usize, [pitch, columns]: [usize; 2], pieces: &mut Vec<Piece>) {
+    pieces.clear();
+    // Without borders between them, all rows are one.
+    let [pitch, columns] = if pitch == columns { [usize::MAX; 2] } else { [pitch, columns] };
+    let mut done = 0;
+    while done < count {
+        let (row, column) = ((start + done) / pitch, (start + done) % pitch);
+        let Some(rest) = columns.checked_sub(column).filter(|rest| *rest > 0) else {
+            done += pitch - column;
+            continue;
+        };
+        let (tile, offset) = (done / width, done % width);
+        let count = (width - offset).min(rest).min(count - done);
+        pieces.push(Piece { place: row * columns + column, tile, offset, count });
+        done += count;
+    }
+}
+
+/// The places from `start` on, cut where a row or a tile ends; each piece's place is that in the input, whose rows are `pitch` wide.
+fn cut_into_rows(start: usize, count: usize, width: usize, [pitch, columns]: [usize; 2], pieces: &mut Vec<Piece>) {
+    pieces.clear();
+    let mut done = 0;
+    while done < count {
+        let (row, column) = ((start + done) / columns, (start + done) % columns);
+        let (tile, offset) = (done / width, done % width);
+        let count = (width - offset).min(columns - column).min(count - done);
+        pieces.push(Piece { place: row * pitch + column, tile, offset, count });
+        done += count;
+    }
+}
+
+/// The picture with its borders, so that neighbouring places of the output see neighbouring values: where the kernel skips rows and
+/// columns, those that it skips are put apart ("phases").
+struct Source<'a> {
+    values: Cow<'a, [f32]>,
+    /// Rows and columns of phases that the kernel sees.
+    phases: [usize; 2],
+    /// Rows and columns of a phase.
+    sides: [usize; 2],
+}
+
+impl<'a> Source<'a> {
+    fn new(geometry: &Geometry, input: &'a [f32]) -> Self {
+        let Geometry { input: [channels, height, width], output: [_, rows, columns], stride, padding, .. } = *geometry;
+        let reach = [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis]);
+        let phases = [0, 1].map(|axis| stride[axis].min(reach[axis] + 1));
+        let sides = [rows + reach[0] / stride[0], columns + reach[1] / stride[1]];
+        if stride == [1, 1] && padding == [0, 0] && sides == [height, width] {
+            return Self { values: input.into(), phases, sides };
+        }
+        let [tall, pitch] = sides;
+        let mut values = vec![0.0; channels * phases[0] * phases[1] * tall * pitch];
+        let mut targets = values.chunks_exact_mut(pitch);
+        for plane in input.chunks_exact(height * width) {
+            for (phase_row, phase_column) in
+                (0..phases[0]).flat_map(|row| (0..phases[1]).map(move |column| (row, column)))
+            {
+                // The first column of the picture that is in this phase, and where it lies there.
+                let first = (phase_column + stride[1] - padding[1] % stride[1]) % stride[1];
+                let begin = ((first + padding[1]) / stride[1]).min(pitch);
+                for (row, target) in (0..tall).zip(&mut targets) {
+                    let source = (row * stride[0] + phase_row).checked_sub(padding[0]).filter(|row| *row < height);
+                    let Some(source) = source.map(|row| &plane[row * width..][..width]) else { continue };
+                    copy_every(stride[1], source.get(first..).unwrap_or_default(), &mut target[begin..]);
+                }
+            }
+        }
+        Self { values: values.into(), phases, sides }
+    }
+
+    /// Where the first place of the output sees a row of the gathered matrix.
+    #[inline(always)]
+    fn begin(&self, geometry: &Geometry, row: usize) -> usize {
+        let Geometry { kernel, stride, dilation, .. } = *geometry;
+        let (channel, tap) = (row / (kernel[0] * kernel[1]), row % (kernel[0] * kernel[1]));
+        let (down, right) = (tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]);
+        let phase = (channel * self.phases[0] + down % stride[0]) * self.phases[1] + right % stride[1];
+        (phase * self.sides[0] + down / stride[0]) * self.sides[1] + right / stride[1]
+    }
+
+    /// Rows of the gathered matrix, tile by tile, without the places in the borders.
+    #[inline(always)]
+    fn gather_rows<S: Simd>(
+        &self,
+        geometry: &Geometry,
+        rows: Range<usize>,
+        pieces: &[Piece],
+        gathered: &mut [S::f32s],
+    ) {
+        let gathered: &mut [f32] = bytemuck::cast_slice_mut(gathered);
+        let width = VECTORS * S::F32_LANES;
+        let depth = rows.len();
+        for (index, row) in rows.enumerate() {
+            let source = &self.values[self.begin(geometry, row)..];
+            for piece in pieces {
+                let target = &mut gathered[(piece.tile * depth + index) * width + piece.offset..][..piece.count];
+                // No call for each: there are only a few values.
+                for (value, pixel) in target.iter_mut().zip(&source[piece.place..]) {
+                    *value = *pixel;
+                }
+            }
+        }
+    }
+
+    /// Rows of the gathered matrix, tile by tile, from a place on.
+    #[inline(always)]
+    fn gather<S: Simd>(
+        &self,
+        geometry: &Geometry,
+        rows: Range<usize>,
+        start: usize,
+        tiles: usize,
+        gathered: &mut [S::f32s],
+    ) {
+        let width = VECTORS * S::F32_LANES;
+        let depth = rows.len();
+        for (index, row) in rows.enumerate() {
+            let source = &self.values[self.begin(geometry, row) + start..];
+            for tile in 0..tiles {
+                let target = &mut gathered[(tile * depth + index) * VECTORS..][..VECTORS];
+                match source.get(tile * width..(tile + 1) * width) {
+                    Some(source) => target.copy_from_slice(S::as_simd_f32s(source).0),
+                    // The last places of the last channel.
+                    None => {
+                        let target: &mut [f32] = bytemuck::cast_slice_mut(target);
+                        let rest = source.get(tile * width..).unwrap_or_default();
+                        target[..rest.len()].copy_from_slice(rest);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The first of each so many values.
+fn copy_every(stride: usize, source: &[f32], target: &mut [f32]) {
+    match stride {
+        1 => {
+            let count = source.len().min(target.len());
+            target[..count].copy_from_slice(&source[..count]);
+        }
+        2 => {
+            let (pairs, rest) = source.as_chunks::<2>();
+            for (value, pair) in target.iter_mut().zip(pairs) {
+                *value = pair[0];
+            }
+            // The last pair may lack its second value.
+            if let (Some(value), [last]) = (target.get_mut(pairs.len()), rest) {
+                *value = *last;
+            }
+        }
+        _ => {
+            for (value, group) in target.iter_mut().zip(source.chunks(stride)) {
+                *value = group[0];
+            }
+        }
+    }
+}
