@@ -69,6 +69,9 @@ impl<S: PhotoSource> PhotoSource for Result<S> {
     }
 }
 
+/// What is done with a photo.
+type Analyze = dyn Fn(&Image) -> Result<Analysis> + Send + Sync;
+
 /// The analyses of photos, in the order of the photos. Made by [`FacePipeline::stream`].
 ///
 /// Photos are taken from the source when a result is asked for, on the thread that asks. Dropping the stream ends it: what was begun
@@ -76,7 +79,7 @@ impl<S: PhotoSource> PhotoSource for Result<S> {
 pub struct AnalysisStream<I> {
     photos: I,
     jobs: Jobs<Result<Analysis>>,
-    analyze: Arc<dyn Fn(&Image) -> Result<Analysis> + Send + Sync>,
+    analyze: Arc<Analyze>,
 }
 
 impl<D, A, N, E> FacePipeline<D, A, N, E>
