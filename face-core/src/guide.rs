@@ -32,6 +32,12 @@ pub mod thresholds {}
 /// [alignment], [thresholds].
 pub mod accuracy {}
 
+#[doc = include_str!("../docs/speed.md")]
+///
+/// Items of this chapter: [`FacePipeline::stream`](crate::FacePipeline::stream), [`StreamParams`](crate::StreamParams),
+/// [`DetectionParams`](crate::detectors::DetectionParams), [`Model`](crate::inference::Model).
+pub mod speed {}
+
 #[doc = include_str!("../docs/gallery.md")]
 ///
 /// Items of this chapter: [`Gallery`](crate::gallery::Gallery), [`LocalGallery`](crate::gallery::LocalGallery),

@@ -43,7 +43,8 @@
 //!
 //! # One pipeline for all threads
 //! Everything is `Send + Sync` and takes `&self`; no lock is held while a network runs. Share a pipeline by reference or in
-//! an `Arc`; [`FacePipeline::analyze_batch`] spreads photos over the cores.
+//! an `Arc`; [`FacePipeline::analyze_batch`] spreads photos over the cores, and [`FacePipeline::stream`] takes them as they come, with a
+//! bound on the memory.
 //!
 //! # Types that cannot be mixed up
 //! An [`Embedding`] knows its [`EmbeddingSpace`] (weights, preprocessing, averaging, metric), and comparing across spaces is

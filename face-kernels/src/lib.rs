@@ -1,4 +1,4 @@
-//! Convolutions with all that follows them, in one pass over memory, on the widest vectors that the processor has.
+//! Convolutions with all that follows them, in one pass over memory, and max pooling, on the widest vectors that the processor has.
 //!
 //! The innermost loops of `face-core`, apart from it because they are compiled otherwise: without checks of overflow, and seldom. The
 //! vectors are chosen when the program runs; every processor has a path that is tested against the definition.
@@ -27,7 +27,9 @@
 #![allow(clippy::needless_range_loop)]
 
 mod depthwise;
+mod lines;
 mod matrix;
+mod maxpool;
 
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ use pulp::{Arch, Scalar128b, Simd, WithSimd, bytemuck};
 
 use self::depthwise::Depthwise;
 use self::matrix::Matrix;
+
+pub use self::maxpool::MaxPool;
 
 /// Sides, strides and borders of a convolution over one picture. Channels come first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,7 +112,7 @@ impl Convolution {
     pub fn new(geometry: Geometry, groups: usize, weights: Vec<f32>, bias: Vec<f32>) -> Option<Self> {
         let ([channels, ..], [outputs, ..]) = (geometry.input, geometry.output);
         let is_depthwise = groups > 1;
-        let fits = !is_depthwise || (groups == channels && outputs == channels && depthwise::fits(&geometry));
+        let fits = !is_depthwise || (groups == channels && outputs == channels && lines::fit(&geometry));
         let each = channels / groups * geometry.kernel[0] * geometry.kernel[1];
         let is_whole = each > 0 && outputs > 0 && weights.len() == outputs * each && bias.len() == outputs;
         (fits && is_whole).then_some(Self { geometry, is_depthwise, weights, bias, steps: vec![] })
@@ -452,6 +456,44 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn pooling_takes_the_largest_value_and_nothing_from_around_the_picture() {
+        let cases: [Case; 6] = [
+            ([3, 8, 70], 3, 3, [2, 2], [2, 2], [1, 1], [0, 0]),
+            ([2, 7, 9], 2, 2, [3, 3], [2, 2], [1, 1], [0, 0]),
+            ([2, 7, 10], 2, 2, [3, 3], [2, 2], [1, 1], [1, 1]),
+            ([2, 5, 37], 2, 2, [3, 2], [1, 1], [1, 1], [1, 1]),
+            ([1, 1, 1], 1, 1, [1, 1], [1, 1], [1, 1], [0, 0]),
+            ([1, 6, 6], 1, 1, [6, 6], [1, 1], [1, 1], [0, 0]),
+        ];
+        for case in &cases {
+            let geometry = geometry(case);
+            let Geometry { input: [channels, height, width], output: [_, rows, columns], .. } = geometry;
+            // Below zero: the border must not count as such.
+            let input: Vec<f32> = noise(channels * height * width, 3).iter().map(|value| value - 2.0).collect();
+            for kernels in [Kernels::Best, Kernels::Portable] {
+                let mut output = vec![f32::NAN; channels * rows * columns];
+                MaxPool::new(geometry.clone(), kernels).unwrap().run(&input, &mut output);
+                for (index, value) in output.iter().enumerate() {
+                    let (channel, row, column) = (index / (rows * columns), index / columns % rows, index % columns);
+                    let mut largest = f32::NEG_INFINITY;
+                    for (y, x) in (0..height).flat_map(|y| (0..width).map(move |x| (y, x))) {
+                        let under = |place: usize, axis: usize, from: usize| {
+                            let begin = from * geometry.stride[axis];
+                            (begin..begin + geometry.kernel[axis]).contains(&(place + geometry.padding[axis]))
+                        };
+                        if under(y, 0, row) && under(x, 1, column) {
+                            largest = largest.max(input[(channel * height + y) * width + x]);
+                        }
+                    }
+                    assert_eq!(*value, largest, "{case:?} {kernels:?}: {index}");
+                }
+            }
+        }
+        let wide = Geometry { stride: [3, 3], ..geometry(&cases[0]) };
+        assert!(MaxPool::new(wide, Kernels::Best).is_none());
     }
 
     #[test]

@@ -1,23 +1,23 @@
-//! Puts our convolutions into a network.
+//! Puts our kernels into a network.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
-use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec};
+use tract_onnx::tract_core::ops::cnn::{self, Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_onnx::tract_core::ops::math::{Add, Max, Min, Mul};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_core::optim::Optimizer;
 
-use face_kernels::{Convolution, Geometry, Kernels, Step};
+use face_kernels::{Convolution, Geometry, Kernels, MaxPool, Step};
 
-use super::conv::FusedConv;
+use super::kernels::{FusedConv, Pooling};
 use super::prelu::ChannelwisePRelu;
 
 /// The same network, where convolutions that [`Convolution`] can do take in what follows them: normalization, activations, and the
-/// sum with a skipped branch. What else there is stays.
-pub(super) fn fuse_convolutions(mut model: TypedModel, kernels: Kernels) -> TractResult<TypedModel> {
+/// sum with a skipped branch; and with our max pooling. What else there is stays.
+pub(super) fn use_kernels(mut model: TypedModel, kernels: Kernels) -> TractResult<TypedModel> {
     // What is computed from constants alone (a cast of a bias, say) is one.
     Optimizer::prop_consts().optimize(&mut model)?;
     let model = &model;
@@ -126,8 +126,9 @@ impl Fused {
                 outlets.insert(id.into(), outlet);
             } else if !self.absorbed.contains_key(&id) && !self.last.contains_key(&id) {
                 let inputs: TVec<OutletId> = node.inputs.iter().map(|outlet| outlets[outlet]).collect();
+                let op = pooling(model, node, kernels)?.unwrap_or_else(|| node.op.clone());
                 let facts = node.outputs.iter().map(|output| output.fact.clone()).collect();
-                let copy = target.add_node(&node.name, node.op.clone(), facts)?;
+                let copy = target.add_node(&node.name, op, facts)?;
                 for (index, input) in inputs.into_iter().enumerate() {
                     target.add_edge(input, InletId::new(copy, index))?;
                 }
@@ -143,20 +144,32 @@ impl Fused {
 
 /// A node of tract as one of our convolutions, where it is one.
 fn convolution(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<Option<Convolution>> {
-    let pool = &op.pool_spec;
-    let is_known = pool.data_format == DataFormat::NCHW
-        && op.kernel_fmt == KernelFormat::OIHW
-        && op.q_params.is_none()
-        && pool.kernel_shape.len() == 2;
-    let [input, weights, bias] = node.inputs.as_slice() else { return Ok(None) };
-    let (picture, result) = (model.outlet_fact(*input)?, &node.outputs[0].fact);
+    let [_, weights, bias] = node.inputs.as_slice() else { return Ok(None) };
+    let (weights, bias) = (model.outlet_fact(*weights)?, model.outlet_fact(*bias)?);
+    let (Some(weights), Some(bias)) = (values(weights)?, values(bias)?) else { return Ok(None) };
+    let is_known = op.kernel_fmt == KernelFormat::OIHW && op.q_params.is_none();
+    let Some(geometry) = geometry(model, node, &op.pool_spec)?.filter(|_| is_known) else { return Ok(None) };
+    let bias = if bias.len() == 1 { vec![bias[0]; geometry.output[0]] } else { bias };
+    Ok(Convolution::new(geometry, op.group, weights, bias))
+}
+
+/// A node of tract as our max pooling, where it is that.
+fn pooling(model: &TypedModel, node: &TypedNode, kernels: Kernels) -> TractResult<Option<Box<dyn TypedOp>>> {
+    let Some(op) = node.op_as::<cnn::MaxPool>().filter(|op| op.with_index_outputs.is_none()) else { return Ok(None) };
+    let pool = geometry(model, node, &op.pool_spec)?.and_then(|geometry| MaxPool::new(geometry, kernels));
+    Ok(pool.map(|pool| Pooling(pool).into()))
+}
+
+/// How a node looks at pictures of single-precision numbers whose sides are known, channels first.
+fn geometry(model: &TypedModel, node: &TypedNode, pool: &PoolSpec) -> TractResult<Option<Geometry>> {
+    let (picture, result) = (model.outlet_fact(node.inputs[0])?, &node.outputs[0].fact);
+    let is_known =
+        pool.data_format == DataFormat::NCHW && pool.kernel_shape.len() == 2 && picture.datum_type == f32::datum_type();
     let (Some(before), Some(after)) = (picture.shape.as_concrete(), result.shape.as_concrete()) else {
         return Ok(None);
     };
-    let (weights, bias) = (model.outlet_fact(*weights)?, model.outlet_fact(*bias)?);
-    let (Some(weights), Some(bias)) = (values(weights)?, values(bias)?) else { return Ok(None) };
     let (&[_, channels, height, width], &[_, outputs, rows, columns]) = (before, after) else { return Ok(None) };
-    if !is_known || picture.datum_type != f32::datum_type() || before.contains(&0) || after.contains(&0) {
+    if !is_known || before.contains(&0) || after.contains(&0) {
         return Ok(None);
     }
     let sides = [height, width];
@@ -175,16 +188,8 @@ fn convolution(model: &TypedModel, node: &TypedNode, op: &Conv) -> TractResult<O
             [0, 1].map(|axis| if is_upper { all(axis) / 2 } else { all(axis).div_ceil(2) })
         }
     };
-    let geometry = Geometry {
-        input: [channels, height, width],
-        output: [outputs, rows, columns],
-        kernel,
-        stride,
-        dilation,
-        padding,
-    };
-    let bias = if bias.len() == 1 { vec![bias[0]; outputs] } else { bias };
-    Ok(Convolution::new(geometry, op.group, weights, bias))
+    let (input, output) = ([channels, height, width], [outputs, rows, columns]);
+    Ok(Some(Geometry { input, output, kernel, stride, dilation, padding }))
 }
 
 /// The values of a constant.
@@ -209,7 +214,6 @@ fn by_channel(fact: &TypedFact, channels: usize) -> TractResult<Option<Vec<f32>>
 #[allow(clippy::unwrap_used)]
 mod tests {
     use tract_onnx::tract_core::internal::*;
-    use tract_onnx::tract_core::ops::cnn::PoolSpec;
     use tract_onnx::tract_core::ops::math;
 
     use super::*;
@@ -273,11 +277,15 @@ mod tests {
         /// Computes the same with and without our operators, and counts ours and what is left of others.
         fn check(mut self, outputs: &[OutletId]) -> (usize, usize) {
             self.model.select_output_outlets(outputs).unwrap();
-            let fused = fuse_convolutions(self.model.clone(), Kernels::Best).unwrap();
+            let fused = use_kernels(self.model.clone(), Kernels::Best).unwrap();
             let count = |is: &dyn Fn(&TypedNode) -> bool| fused.nodes().iter().filter(|node| is(node)).count();
-            let ours = count(&|node| node.op_is::<FusedConv>());
-            let others =
-                count(&|node| node.op_is::<TypedBinOp>() || node.op_is::<Conv>() || node.op_is::<ChannelwisePRelu>());
+            let ours = count(&|node| node.op_is::<FusedConv>() || node.op_is::<Pooling>());
+            let others = count(&|node| {
+                node.op_is::<TypedBinOp>()
+                    || node.op_is::<Conv>()
+                    || node.op_is::<cnn::MaxPool>()
+                    || node.op_is::<ChannelwisePRelu>()
+            });
             let shape: Vec<usize> = self.model.input_fact(0).unwrap().shape.as_concrete().unwrap().to_vec();
             let values: Vec<f32> = (0..shape.iter().product()).map(|index| (index as f32 * 0.37).sin()).collect();
             let input = Tensor::from_shape(&shape, &values).unwrap();
@@ -344,6 +352,24 @@ mod tests {
         let rows = net.constant(&[1, 1, 7, 1]);
         let end = net.add(math::add(), &[relu, rows]);
         assert_eq!(net.check(&[end]), (2, 1));
+    }
+
+    #[test]
+    fn pooling_is_ours_with_every_kind_of_border() {
+        for padding in [PaddingSpec::Valid, explicit(1, 0), PaddingSpec::SameUpper, PaddingSpec::SameLower] {
+            let (mut net, input) = Net::new([1, 2, 9, 10]);
+            let pool_spec = PoolSpec {
+                data_format: DataFormat::NCHW,
+                kernel_shape: tvec!(3, 2),
+                padding,
+                dilations: None,
+                strides: Some(tvec!(2, 2)),
+                input_channels: 2,
+                output_channels: 2,
+            };
+            let end = net.add(cnn::MaxPool { pool_spec, with_index_outputs: None }, &[input]);
+            assert_eq!(net.check(&[end]), (1, 0));
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! The rest of the crate knows [`Model`] alone, so that other engines, and fakes in tests, fit behind it.
 
-mod conv;
 mod fusion;
+mod kernels;
 mod prelu;
 mod tract;
 

@@ -88,7 +88,7 @@ impl TractModel {
             guarded(|| {
                 let fact = InferenceFact::dt_shape(f32::datum_type(), shape);
                 let model = self.graph.clone().with_input_fact(0, fact)?.into_typed()?;
-                super::fusion::fuse_convolutions(model, Kernels::Best)?.into_optimized()?.into_runnable()
+                super::fusion::use_kernels(model, Kernels::Best)?.into_optimized()?.into_runnable()
             })
         });
         built.clone().map_err(|reason| self.failed(format!("an input of {shape:?} does not fit: {reason}")))

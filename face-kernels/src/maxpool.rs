@@ -1,0 +1,77 @@
+//! The largest value under a kernel, in each channel by itself.
+
+use pulp::{Simd, WithSimd};
+
+use super::lines::{self, Lines};
+use super::{Geometry, Kernels};
+
+/// Vectors of places that one round of the innermost loop computes.
+const VECTORS: usize = 4;
+
+/// Max pooling. What lies around the picture does not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaxPool {
+    geometry: Geometry,
+    kernels: Kernels,
+}
+
+impl MaxPool {
+    /// `None` for what the kernels do not do: dilation, and strides over 2.
+    pub fn new(geometry: Geometry, kernels: Kernels) -> Option<Self> {
+        let fits = lines::fit(&geometry) && geometry.input[0] == geometry.output[0] && geometry.kernel[0] > 0;
+        fits.then_some(Self { geometry, kernels })
+    }
+
+    /// Its sides.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// One picture: channels, rows, columns, one behind the other, of the sides that the [`Geometry`] has.
+    ///
+    /// # Panics
+    /// When a slice is shorter than that.
+    pub fn run(&self, input: &[f32], output: &mut [f32]) {
+        self.kernels.run(Job { geometry: &self.geometry, input, output });
+    }
+}
+
+struct Job<'a> {
+    geometry: &'a Geometry,
+    input: &'a [f32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Job<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { geometry, input, output } = self;
+        let Geometry { input: [_, height, width], output: [_, rows, columns], kernel, stride, .. } = *geometry;
+        let block = VECTORS * S::F32_LANES;
+        let mut lines = Lines::new(geometry, block, f32::NEG_INFINITY);
+        let planes = input.chunks_exact(height * width).zip(output.chunks_exact_mut(rows * columns));
+        for (plane, result) in planes {
+            lines.forget();
+            for (row, result) in result.chunks_exact_mut(columns).enumerate() {
+                let top = row * stride[0];
+                lines.prepare(top, plane);
+                for offset in (0..columns).step_by(block) {
+                    let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
+                    for down in 0..kernel[0] {
+                        for right in 0..kernel[1] {
+                            let (line, _) = S::as_simd_f32s(&lines.under(top + down, right)[offset..offset + block]);
+                            for vector in 0..VECTORS {
+                                largest[vector] = simd.max_f32s(largest[vector], line[vector]);
+                            }
+                        }
+                    }
+                    let count = block.min(columns - offset);
+                    let values: &[f32] = pulp::bytemuck::cast_slice(&largest);
+                    result[offset..offset + count].copy_from_slice(&values[..count]);
+                }
+            }
+        }
+    }
+}
