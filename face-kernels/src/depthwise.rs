@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::lines::Lines;
-use super::{Geometry, Piece, Step, Target};
+use super::{Geometry, Job, Piece, Target};
 
 /// Channel, row, column.
 #[derive(Debug)]
@@ -19,16 +19,7 @@ const TAPS: usize = 9;
 /// Vectors of places that one round of the innermost loop computes.
 const VECTORS: usize = 4;
 
-pub(super) struct Job<'a> {
-    pub(super) weights: &'a Depthwise,
-    pub(super) geometry: &'a Geometry,
-    pub(super) steps: &'a [Step],
-    pub(super) input: &'a [f32],
-    pub(super) added: &'a [&'a [f32]],
-    pub(super) output: &'a mut [f32],
-}
-
-impl WithSimd for Job<'_> {
+impl WithSimd for Job<'_, Depthwise> {
     type Output = ();
 
     #[inline(always)]

@@ -196,10 +196,20 @@ impl FusedConvolution {
     pub fn run(&self, input: &[f32], added: &[&[f32]], output: &mut [f32]) {
         let Self { geometry, steps, kernels, work } = self;
         match work {
-            Work::Depthwise(weights) => kernels.run(depthwise::Job { weights, geometry, steps, input, added, output }),
-            Work::Matrix(weights) => kernels.run(matrix::Job { weights, geometry, steps, input, added, output }),
+            Work::Depthwise(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
+            Work::Matrix(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
         }
     }
+}
+
+/// A convolution of one picture, for either kind of weights.
+struct Job<'a, W> {
+    weights: &'a W,
+    geometry: &'a Geometry,
+    steps: &'a [Step],
+    input: &'a [f32],
+    added: &'a [&'a [f32]],
+    output: &'a mut [f32],
 }
 
 /// Neighbouring places of the output that a tile of sums has.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd, bytemuck};
 
-use super::{Geometry, Kernels, Piece, Step, Target};
+use super::{Geometry, Job, Kernels, Piece, Target};
 
 /// Rows of the gathered matrix that are kept at once.
 const DEPTH: usize = 384;
@@ -68,16 +68,7 @@ impl WithSimd for ChannelsAtOnce {
     }
 }
 
-pub(super) struct Job<'a> {
-    pub(super) weights: &'a Matrix,
-    pub(super) geometry: &'a Geometry,
-    pub(super) steps: &'a [Step],
-    pub(super) input: &'a [f32],
-    pub(super) added: &'a [&'a [f32]],
-    pub(super) output: &'a mut [f32],
-}
-
-impl WithSimd for Job<'_> {
+impl WithSimd for Job<'_, Matrix> {
     type Output = ();
 
     #[inline(always)]
@@ -86,7 +77,7 @@ impl WithSimd for Job<'_> {
     }
 }
 
-impl Job<'_> {
+impl Job<'_, Matrix> {
     #[inline(always)]
     fn compute<S: Simd, const BLOCK: usize>(self, simd: S) {
         let Self { weights, geometry, steps, input, added, output } = self;
@@ -109,9 +100,9 @@ impl Job<'_> {
         for start in (0..places).step_by(tiles * width) {
             let count = (places - start).min(tiles * width);
             let tiles = count.div_ceil(width);
-            split(start, count, width, [pitch, columns], &mut pieces);
+            split(start, count, width, [pitch, columns, columns], &mut pieces);
             if is_compact {
-                cut_into_rows(start, count, width, [source.sides[1], columns], &mut rows);
+                split(start, count, width, [columns, columns, source.sides[1]], &mut rows);
             }
             for first in (0..weights.rows).step_by(depth) {
                 let depth = depth.min(weights.rows - first);
@@ -187,11 +178,19 @@ fn multiply<S: Simd, const BLOCK: usize>(
     total
 }
 
-/// The places from `start` on, cut where a row or a tile ends. A row is `pitch` wide, and its first `columns` are of the output.
-fn split(start: usize, count: usize, width: usize, [pitch, columns]: [usize; 2], pieces: &mut Vec<Piece>) {
+/// Places from `start` on, cut where a row or a tile ends. Rows are `pitch` wide, of which the first `columns` count, and lie
+/// `target_pitch` apart where the pieces belong.
+fn split(
+    start: usize,
+    count: usize,
+    width: usize,
+    [pitch, columns, target_pitch]: [usize; 3],
+    pieces: &mut Vec<Piece>,
+) {
     pieces.clear();
-    // Without borders between them, all rows are one.
-    let [pitch, columns] = if pitch == columns { [usize::MAX; 2] } else { [pitch, columns] };
+    // Without borders on either side, all rows are one.
+    let is_flat = pitch == columns && target_pitch == columns;
+    let [pitch, columns, target_pitch] = if is_flat { [usize::MAX; 3] } else { [pitch, columns, target_pitch] };
     let mut done = 0;
     while done < count {
         let (row, column) = ((start + done) / pitch, (start + done) % pitch);
@@ -201,20 +200,7 @@ fn split(start: usize, count: usize, width: usize, [pitch, columns]: [usize; 2],
         };
         let (tile, offset) = (done / width, done % width);
         let count = (width - offset).min(rest).min(count - done);
-        pieces.push(Piece { place: row * columns + column, tile, offset, count });
-        done += count;
-    }
-}
-
-/// The places from `start` on, cut where a row or a tile ends; each piece's place is that in the input, whose rows are `pitch` wide.
-fn cut_into_rows(start: usize, count: usize, width: usize, [pitch, columns]: [usize; 2], pieces: &mut Vec<Piece>) {
-    pieces.clear();
-    let mut done = 0;
-    while done < count {
-        let (row, column) = ((start + done) / columns, (start + done) % columns);
-        let (tile, offset) = (done / width, done % width);
-        let count = (width - offset).min(columns - column).min(count - done);
-        pieces.push(Piece { place: row * pitch + column, tile, offset, count });
+        pieces.push(Piece { place: row * target_pitch + column, tile, offset, count });
         done += count;
     }
 }
