@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::lines::Lines;
-use super::{Geometry, Job, Piece, Target};
+use super::{Geometry, Job, Piece, Target, multiply_add};
 
 /// Channel, row, column.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn sum<S: Simd, const TAPS: usize>(
         for tap in 0..TAPS {
             let (line, _) = S::as_simd_f32s(&lines[tap][offset..offset + width]);
             for vector in 0..VECTORS {
-                total[vector] = simd.mul_add_e_f32s(factors[tap], line[vector], total[vector]);
+                total[vector] = multiply_add(simd, factors[tap], line[vector], total[vector]);
             }
         }
         target.finish(simd, [total], output);

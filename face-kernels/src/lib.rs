@@ -31,6 +31,7 @@ mod lines;
 mod matrix;
 mod maxpool;
 
+use std::any::TypeId;
 use std::sync::Arc;
 
 use pulp::{Arch, Scalar128b, Simd, WithSimd, bytemuck};
@@ -199,6 +200,16 @@ impl FusedConvolution {
             Work::Depthwise(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
             Work::Matrix(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
         }
+    }
+}
+
+/// `a * b + c`, rounded once where the processor has an instruction for it: without one, it would be a call of a function for each value.
+#[inline(always)]
+fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s {
+    if TypeId::of::<S>() == TypeId::of::<Scalar128b>() {
+        simd.add_f32s(simd.mul_f32s(a, b), c)
+    } else {
+        simd.mul_add_e_f32s(a, b, c)
     }
 }
 

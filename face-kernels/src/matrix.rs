@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd, bytemuck};
 
-use super::{Geometry, Job, Kernels, Piece, Target};
+use super::{Geometry, Job, Kernels, Piece, Target, multiply_add};
 
 /// Rows of the gathered matrix that are kept at once.
 const DEPTH: usize = 384;
@@ -171,8 +171,8 @@ fn multiply<S: Simd, const BLOCK: usize>(
     for (weights, [first, second]) in weights.iter().zip(gathered) {
         for channel in 0..BLOCK {
             let weight = simd.splat_f32s(weights[channel]);
-            total[channel][0] = simd.mul_add_e_f32s(weight, *first, total[channel][0]);
-            total[channel][1] = simd.mul_add_e_f32s(weight, *second, total[channel][1]);
+            total[channel][0] = multiply_add(simd, weight, *first, total[channel][0]);
+            total[channel][1] = multiply_add(simd, weight, *second, total[channel][1]);
         }
     }
     total
