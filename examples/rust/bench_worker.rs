@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use face_core::detectors::DetectionParams;
-use face_core::inference::{Model, TractModel};
+use face_core::inference::{Model, TractModel, set_threads};
 use face_core::{FaceDetector, FacePipeline, Image, ModelSource, ModelStore, StreamParams, open_detector};
 use ndarray::Array4;
 use serde::Deserialize;
@@ -37,6 +37,7 @@ enum Work {
 fn main() -> Result<(), Box<dyn Error>> {
     let threads = std::env::args().nth(1).ok_or("usage: bench_worker THREADS")?.parse()?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    set_threads(threads)?;
     let mut worker = Worker::default();
     for line in std::io::stdin().lock().lines() {
         println!("{}", worker.answer(serde_json::from_str(&line?)?)?);

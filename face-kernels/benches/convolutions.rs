@@ -79,7 +79,7 @@ fn run(bencher: divan::Bencher<'_, '_>, layer: Layer, kernels: Kernels) {
     let mut result = vec![0.0; output.iter().product()];
     let products = result.len() * each;
     bencher.counter(ItemsCount::new(products)).bench_local(|| {
-        convolution.run(&picture, &[], &mut result);
+        convolution.run(&picture, &[], &mut result, 1);
         divan::black_box(&result);
     });
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 
 use super::lines::Lines;
-use super::{Geometry, Job, Piece, Target, multiply_add};
+use super::{Band, Geometry, Job, Piece, Target, load, multiply_add};
 
 /// Channel, row, column.
 #[derive(Debug)]
@@ -19,17 +19,18 @@ const TAPS: usize = 9;
 /// Vectors of places that one round of the innermost loop computes.
 const VECTORS: usize = 4;
 
-impl WithSimd for Job<'_, Depthwise> {
+impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { weights, geometry, steps, input, added, output } = self;
+        let Self { weights, geometry, steps, input, added, band } = self;
         let Geometry { output: [_, rows, columns], kernel, stride, .. } = *geometry;
         let mut lines = Lines::new(geometry, VECTORS * S::F32_LANES, 0.0);
         let taps = kernel[0] * kernel[1];
-        let planes = input.chunks_exact(input.len() / geometry.input[0]);
-        for (channel, plane) in planes.enumerate() {
+        let size = input.len() / geometry.input[0];
+        for channel in band.channels.clone() {
+            let plane = &input[channel * size..][..size];
             let factors = &weights.weights[channel * taps..][..taps];
             let bias = weights.bias[channel];
             lines.forget();
@@ -44,7 +45,7 @@ impl WithSimd for Job<'_, Depthwise> {
                         let line = lines.under(top + index / 3, index % 3);
                         pairs[index] = (line, factors[index]);
                     }
-                    sum(simd, &target, place..place + columns, Some(bias), &pairs, output);
+                    sum(simd, &target, place..place + columns, Some(bias), &pairs, band);
                     continue;
                 }
                 for index in 0..taps {
@@ -52,7 +53,7 @@ impl WithSimd for Job<'_, Depthwise> {
                     let pair = (lines.under(top + down, right), factors[index]);
                     let steps = if index + 1 == taps { steps } else { &[] };
                     let target = Target { steps, ..target };
-                    sum(simd, &target, place..place + columns, (index == 0).then_some(bias), &[pair], output);
+                    sum(simd, &target, place..place + columns, (index == 0).then_some(bias), &[pair], band);
                 }
             }
         }
@@ -68,7 +69,7 @@ fn sum<S: Simd, const TAPS: usize>(
     places: Range<usize>,
     bias: Option<f32>,
     taps: &[(&[f32], f32); TAPS],
-    output: &mut [f32],
+    band: &mut Band<'_>,
 ) {
     let width = VECTORS * S::F32_LANES;
     let mut lines = [&[][..]; TAPS];
@@ -83,7 +84,10 @@ fn sum<S: Simd, const TAPS: usize>(
         let target = Target { pieces: &piece, ..*target };
         let mut total = match bias {
             Some(bias) => [simd.splat_f32s(bias); VECTORS],
-            None => target.load(simd, output, 0),
+            None => {
+                let (plane, first) = band.plane_mut(target.channel);
+                load(simd, target.pieces, plane, first)
+            }
         };
         for tap in 0..TAPS {
             let (line, _) = S::as_simd_f32s(&lines[tap][offset..offset + width]);
@@ -91,6 +95,6 @@ fn sum<S: Simd, const TAPS: usize>(
                 total[vector] = multiply_add(simd, factors[tap], line[vector], total[vector]);
             }
         }
-        target.finish(simd, [total], output);
+        target.finish(simd, [total], band);
     }
 }

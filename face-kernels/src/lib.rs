@@ -1,7 +1,8 @@
 //! Convolutions with all that follows them, in one pass over memory, and max pooling, on the widest vectors that the processor has.
 //!
 //! The innermost loops of `face-core`, apart from it because they are compiled otherwise: without checks of overflow, and seldom. The
-//! vectors are chosen when the program runs; every processor has a path that is tested against the definition.
+//! vectors are chosen when the program runs; every processor has a path that is tested against the definition. Work can be cut for the
+//! threads of a rayon pool; the numbers do not depend on it.
 //!
 //! ```
 //! use face_kernels::{Convolution, Geometry, Kernels, Step};
@@ -19,13 +20,14 @@
 //! convolution.push(Step::Clamp(0.0, 20.0));
 //! let picture = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0];
 //! let mut output = [0.0; 4];
-//! convolution.prepare(Kernels::Best).run(&picture, &[], &mut output);
+//! convolution.prepare(Kernels::Best).run(&picture, &[], &mut output, 1);
 //! assert_eq!(output, [12.0, 16.0, 20.0, 20.0]);
 //! ```
 
 // Loops over indices, all through: a closure would be compiled for the baseline, and called; and what is indexed are registers.
 #![allow(clippy::needless_range_loop)]
 
+mod bands;
 mod depthwise;
 mod lines;
 mod matrix;
@@ -36,8 +38,9 @@ use std::sync::Arc;
 
 use pulp::{Arch, Scalar128b, Simd, WithSimd, bytemuck};
 
+use self::bands::{Band, by_channels, by_rows, spread};
 use self::depthwise::Depthwise;
-use self::matrix::Matrix;
+use self::matrix::{Matrix, Source};
 
 pub use self::maxpool::MaxPool;
 
@@ -190,18 +193,41 @@ impl FusedConvolution {
     }
 
     /// One picture: channels, rows, columns, one behind the other, of the sides that the [`Geometry`] has. `added` holds an input of the
-    /// output's size for each [`Step::AddInput`].
+    /// output's size for each [`Step::AddInput`]. Where it is worth it, the work is cut into up to so many parts for the threads of the
+    /// current rayon pool.
     ///
     /// # Panics
     /// When a slice is shorter than that.
-    pub fn run(&self, input: &[f32], added: &[&[f32]], output: &mut [f32]) {
+    pub fn run(&self, input: &[f32], added: &[&[f32]], output: &mut [f32], parts: usize) {
+        let products = match &self.work {
+            Work::Depthwise(weights) => weights.weights.len(),
+            Work::Matrix(weights) => weights.len(),
+        } * self.geometry.pixels();
+        self.run_in_parts(input, added, output, parts.min(products / MIN_PRODUCTS));
+    }
+
+    fn run_in_parts(&self, input: &[f32], added: &[&[f32]], output: &mut [f32], parts: usize) {
         let Self { geometry, steps, kernels, work } = self;
+        let Geometry { output: [channels, rows, _], .. } = *geometry;
         match work {
-            Work::Depthwise(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
-            Work::Matrix(weights) => kernels.run(Job { weights, geometry, steps, input, added, output }),
+            Work::Depthwise(weights) => spread(&mut by_channels(geometry, output, parts, 1), &|band| {
+                kernels.run(Job { weights, geometry, steps, input, added, band });
+            }),
+            Work::Matrix(weights) => {
+                // All parts read either the weights or the pictures: the smaller of both.
+                let mut bands = match rows >= 2 * parts && geometry.pixels() >= channels {
+                    true => by_rows(geometry, output, parts),
+                    false => by_channels(geometry, output, parts, weights.block()),
+                };
+                let input = &Source::new(geometry, input);
+                spread(&mut bands, &|band| kernels.run(Job { weights, geometry, steps, input, added, band }));
+            }
         }
     }
 }
+
+/// How many products a part has at least: to hand it to another thread takes about a tenth of its time.
+const MIN_PRODUCTS: usize = 1 << 20;
 
 /// `a * b + c`, rounded once where the processor has an instruction for it: without one, it would be a call of a function for each value.
 #[inline(always)]
@@ -213,14 +239,14 @@ fn multiply_add<S: Simd>(simd: S, a: S::f32s, b: S::f32s, c: S::f32s) -> S::f32s
     }
 }
 
-/// A convolution of one picture, for either kind of weights.
-struct Job<'a, W> {
+/// A band of a convolution of one picture, for either kind of weights and what they read.
+struct Job<'a, 'b, W, I: ?Sized> {
     weights: &'a W,
     geometry: &'a Geometry,
     steps: &'a [Step],
-    input: &'a [f32],
+    input: &'a I,
     added: &'a [&'a [f32]],
-    output: &'a mut [f32],
+    band: &'a mut Band<'b>,
 }
 
 /// Neighbouring places of the output that a tile of sums has.
@@ -255,7 +281,7 @@ impl Target<'_> {
         &self,
         simd: S,
         mut values: [[S::f32s; VECTORS]; CHANNELS],
-        output: &mut [f32],
+        band: &mut Band<'_>,
     ) {
         let channels = CHANNELS.min(self.channels);
         let mut added = self.added.iter();
@@ -284,7 +310,8 @@ impl Target<'_> {
                 Step::AddInput => {
                     let Some(added) = added.next() else { continue };
                     for channel in 0..channels {
-                        let summands: [S::f32s; VECTORS] = self.load(simd, added, channel);
+                        let plane = &added[(self.channel + channel) * self.places..][..self.places];
+                        let summands: [S::f32s; VECTORS] = load(simd, self.pieces, plane, 0);
                         for vector in 0..VECTORS {
                             values[channel][vector] = simd.add_f32s(values[channel][vector], summands[vector]);
                         }
@@ -293,40 +320,40 @@ impl Target<'_> {
             }
         }
         for channel in 0..channels {
-            let plane = &mut output[(self.channel + channel) * self.places..][..self.places];
+            let (plane, first) = band.plane_mut(self.channel + channel);
             if let [piece] = self.pieces
                 && piece.count == VECTORS * S::F32_LANES
             {
-                S::as_mut_simd_f32s(&mut plane[piece.place..][..piece.count]).0.copy_from_slice(&values[channel]);
+                let places = &mut plane[piece.place - first..][..piece.count];
+                S::as_mut_simd_f32s(places).0.copy_from_slice(&values[channel]);
                 continue;
             }
             // A copy: what is looked at through memory would be kept there from the beginning.
             let part = values[channel];
             let values: &[f32] = bytemuck::cast_slice(&part);
             for piece in self.pieces {
-                plane[piece.place..][..piece.count].copy_from_slice(&values[piece.offset..][..piece.count]);
+                plane[piece.place - first..][..piece.count].copy_from_slice(&values[piece.offset..][..piece.count]);
             }
         }
     }
+}
 
-    /// The values of one of the channels.
-    #[inline(always)]
-    fn load<S: Simd, const VECTORS: usize>(&self, simd: S, from: &[f32], channel: usize) -> [S::f32s; VECTORS] {
-        let plane = &from[(self.channel + channel) * self.places..][..self.places];
-        let mut values = [simd.splat_f32s(0.0); VECTORS];
-        if let [piece] = self.pieces
-            && piece.count == VECTORS * S::F32_LANES
-        {
-            let mut whole = values;
-            whole.copy_from_slice(S::as_simd_f32s(&plane[piece.place..][..piece.count]).0);
-            return whole;
-        }
-        let target: &mut [f32] = bytemuck::cast_slice_mut(&mut values);
-        for piece in self.pieces {
-            target[piece.offset..][..piece.count].copy_from_slice(&plane[piece.place..][..piece.count]);
-        }
-        values
+/// The values at these places of a channel, of which those from `first` on are given.
+#[inline(always)]
+fn load<S: Simd, const VECTORS: usize>(simd: S, pieces: &[Piece], plane: &[f32], first: usize) -> [S::f32s; VECTORS] {
+    let mut values = [simd.splat_f32s(0.0); VECTORS];
+    if let [piece] = pieces
+        && piece.count == VECTORS * S::F32_LANES
+    {
+        let mut whole = values;
+        whole.copy_from_slice(S::as_simd_f32s(&plane[piece.place - first..][..piece.count]).0);
+        return whole;
     }
+    let target: &mut [f32] = bytemuck::cast_slice_mut(&mut values);
+    for piece in pieces {
+        target[piece.offset..][..piece.count].copy_from_slice(&plane[piece.place - first..][..piece.count]);
+    }
+    values
 }
 
 #[cfg(test)]
@@ -419,9 +446,9 @@ mod tests {
         Geometry { input, output: [outputs, side(0), side(1)], kernel, stride, dilation, padding }
     }
 
-    fn run(convolution: &Convolution, kernels: Kernels, input: &[f32], added: &[&[f32]]) -> Vec<f32> {
+    fn run(convolution: &Convolution, kernels: Kernels, input: &[f32]) -> Vec<f32> {
         let mut output = vec![f32::NAN; convolution.geometry.output.iter().product()];
-        convolution.clone().prepare(kernels).run(input, added, &mut output);
+        convolution.clone().prepare(kernels).run(input, &[], &mut output, 1);
         output
     }
 
@@ -437,12 +464,17 @@ mod tests {
             let expected = reference(&geometry, groups, &weights, &bias, &input);
             let convolution = Convolution::new(geometry, groups, weights, bias).unwrap();
             for kernels in [Kernels::Best, Kernels::Portable] {
-                let output = run(&convolution, kernels, &input, &[]);
+                let output = run(&convolution, kernels, &input);
                 assert_eq!(output.len(), expected.len(), "{case:?}");
                 let tolerance = 1e-6 * each.max(2) as f64;
                 for (index, (value, expected)) in output.iter().zip(&expected).enumerate() {
                     let off = (f64::from(*value) - expected).abs();
                     assert!(off <= tolerance, "{case:?} {kernels:?}: value {index} is {value}, and not {expected}");
+                }
+                for parts in [2, 3, 64] {
+                    let mut cut = vec![f32::NAN; output.len()];
+                    convolution.clone().prepare(kernels).run_in_parts(&input, &[], &mut cut, parts);
+                    assert_eq!(cut, output, "{case:?} {kernels:?} in {parts} parts");
                 }
             }
         }
@@ -466,8 +498,9 @@ mod tests {
             convolution.push(Step::Clamp(-0.2, 0.9));
             // Too late: a scale would be applied before the steps.
             assert!(!convolution.scale(&scale) && !convolution.shift(&[1.0]));
-            for kernels in [Kernels::Best, Kernels::Portable] {
-                let output = run(&convolution, kernels, &input, &[&added]);
+            for (kernels, parts) in [(Kernels::Best, 1), (Kernels::Best, 2), (Kernels::Portable, 3)] {
+                let mut output = vec![f32::NAN; sums];
+                convolution.clone().prepare(kernels).run_in_parts(&input, &[&added], &mut output, parts);
                 for (index, value) in output.iter().enumerate() {
                     let channel = index / (sums / channels);
                     let sum = plain[index] * f64::from(scale[channel]) + 0.25;
@@ -496,7 +529,7 @@ mod tests {
             let input: Vec<f32> = noise(channels * height * width, 3).iter().map(|value| value - 2.0).collect();
             for kernels in [Kernels::Best, Kernels::Portable] {
                 let mut output = vec![f32::NAN; channels * rows * columns];
-                MaxPool::new(geometry.clone(), kernels).unwrap().run(&input, &mut output);
+                MaxPool::new(geometry.clone(), kernels).unwrap().run_in_parts(&input, &mut output, 1 + channels / 2);
                 for (index, value) in output.iter().enumerate() {
                     let (channel, row, column) = (index / (rows * columns), index / columns % rows, index % columns);
                     let mut largest = f32::NEG_INFINITY;

@@ -46,6 +46,16 @@ impl Matrix {
         bias.resize(blocks * block, 0.0);
         Self { weights: packed, bias, rows, block }
     }
+
+    /// How many weights there are.
+    pub(super) fn len(&self) -> usize {
+        self.weights.len()
+    }
+
+    /// How many channels are computed at once.
+    pub(super) fn block(&self) -> usize {
+        self.block
+    }
 }
 
 /// How many rows are kept at once: blocks of the same size, or nearly.
@@ -68,7 +78,7 @@ impl WithSimd for ChannelsAtOnce {
     }
 }
 
-impl WithSimd for Job<'_, Matrix> {
+impl WithSimd for Job<'_, '_, Matrix, Source<'_>> {
     type Output = ();
 
     #[inline(always)]
@@ -77,28 +87,32 @@ impl WithSimd for Job<'_, Matrix> {
     }
 }
 
-impl Job<'_, Matrix> {
+impl Job<'_, '_, Matrix, Source<'_>> {
     #[inline(always)]
     fn compute<S: Simd, const BLOCK: usize>(self, simd: S) {
-        let Self { weights, geometry, steps, input, added, output } = self;
+        let Self { weights, geometry, steps, input: source, added, band } = self;
         let width = VECTORS * S::F32_LANES;
-        let source = Source::new(geometry, input);
         let columns = geometry.output[2];
         // Of a row with its borders, as many places are computed as it is wide; those in the border are left out at the end. Where they
         // are many, in small pictures, they are left out from the beginning, which takes more copying.
         let with_borders = (geometry.output[1] - 1) * source.sides[1] + columns;
         let is_compact = 10 * with_borders.div_ceil(width) > 11 * geometry.pixels().div_ceil(width);
-        let (pitch, places) = if is_compact { (columns, geometry.pixels()) } else { (source.sides[1], with_borders) };
-        let blocks = weights.bias.len() / BLOCK;
+        let pitch = if is_compact { columns } else { source.sides[1] };
+        let (begin, end) = (band.rows.start * pitch, (band.rows.end - 1) * pitch + columns);
+        let all_blocks = weights.bias.len() / BLOCK;
+        // A band begins with a whole block, and ends with one, or with the last channel.
+        let first_block = band.channels.start / BLOCK;
+        let blocks = band.channels.end.div_ceil(BLOCK) - first_block;
         let depth = depth(weights.rows);
         // As many tiles as the cache holds, of the gathered rows and of the sums.
-        let tiles = (BLOCK_VALUES / (depth.max(blocks * BLOCK) * width)).clamp(1, 32).min(places.div_ceil(width));
+        let tiles =
+            (BLOCK_VALUES / (depth.max(blocks * BLOCK) * width)).clamp(1, 32).min((end - begin).div_ceil(width));
         let zero = simd.splat_f32s(0.0);
         let mut gathered = vec![zero; tiles * depth * VECTORS];
         let mut sums = vec![zero; blocks * tiles * BLOCK * VECTORS];
         let (mut pieces, mut rows) = (Vec::with_capacity(2 * tiles), Vec::new());
-        for start in (0..places).step_by(tiles * width) {
-            let count = (places - start).min(tiles * width);
+        for start in (begin..end).step_by(tiles * width) {
+            let count = (end - start).min(tiles * width);
             let tiles = count.div_ceil(width);
             split(start, count, width, [pitch, columns, columns], &mut pieces);
             if is_compact {
@@ -115,8 +129,9 @@ impl Job<'_, Matrix> {
                 let bias = (first == 0).then_some(weights.bias.as_slice());
                 let is_last = first + depth == weights.rows;
                 for block in 0..blocks {
-                    let packed = &weights.weights[(first * blocks + block * depth) * BLOCK..][..depth * BLOCK];
-                    let bias = bias.map(|bias| &bias[block * BLOCK..][..BLOCK]);
+                    let channel = (first_block + block) * BLOCK;
+                    let packed = &weights.weights[first * all_blocks * BLOCK + depth * channel..][..depth * BLOCK];
+                    let bias = bias.map(|bias| &bias[channel..][..BLOCK]);
                     let mut pieces = pieces.as_slice();
                     for tile in 0..tiles {
                         let gathered = &gathered[tile * depth * VECTORS..][..depth * VECTORS];
@@ -136,11 +151,11 @@ impl Job<'_, Matrix> {
                             steps,
                             added,
                             places: geometry.pixels(),
-                            channel: block * BLOCK,
-                            channels: BLOCK.min(geometry.output[0] - block * BLOCK),
+                            channel,
+                            channels: BLOCK.min(geometry.output[0] - channel),
                             pieces: here,
                         };
-                        target.finish(simd, total, output);
+                        target.finish(simd, total, band);
                     }
                 }
             }
@@ -207,7 +222,7 @@ fn split(
 
 /// The picture with its borders, so that neighbouring places of the output see neighbouring values: where the kernel skips rows and
 /// columns, those that it skips are put apart ("phases").
-struct Source<'a> {
+pub(super) struct Source<'a> {
     values: Cow<'a, [f32]>,
     /// Rows and columns of phases that the kernel sees.
     phases: [usize; 2],
@@ -216,7 +231,7 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(geometry: &Geometry, input: &'a [f32]) -> Self {
+    pub(super) fn new(geometry: &Geometry, input: &'a [f32]) -> Self {
         let Geometry { input: [channels, height, width], output: [_, rows, columns], stride, padding, .. } = *geometry;
         let reach = [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis]);
         let phases = [0, 1].map(|axis| stride[axis].min(reach[axis] + 1));

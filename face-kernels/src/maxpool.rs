@@ -2,11 +2,14 @@
 
 use pulp::{Simd, WithSimd};
 
+use super::bands::{Band, by_channels, spread};
 use super::lines::{self, Lines};
 use super::{Geometry, Kernels};
 
 /// Vectors of places that one round of the innermost loop computes.
 const VECTORS: usize = 4;
+/// How many values a part has at least.
+const MIN_VALUES: usize = 1 << 16;
 
 /// Max pooling. What lies around the picture does not count.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,31 +30,38 @@ impl MaxPool {
         &self.geometry
     }
 
-    /// One picture: channels, rows, columns, one behind the other, of the sides that the [`Geometry`] has.
+    /// One picture: channels, rows, columns, one behind the other, of the sides that the [`Geometry`] has. Where it is worth it, the
+    /// work is cut into up to so many parts for the threads of the current rayon pool.
     ///
     /// # Panics
     /// When a slice is shorter than that.
-    pub fn run(&self, input: &[f32], output: &mut [f32]) {
-        self.kernels.run(Job { geometry: &self.geometry, input, output });
+    pub fn run(&self, input: &[f32], output: &mut [f32], parts: usize) {
+        let parts = parts.min(output.len() / MIN_VALUES);
+        self.run_in_parts(input, output, parts);
+    }
+
+    pub(super) fn run_in_parts(&self, input: &[f32], output: &mut [f32], parts: usize) {
+        let Self { geometry, kernels } = self;
+        spread(&mut by_channels(geometry, output, parts, 1), &|band| kernels.run(Job { geometry, input, band }));
     }
 }
 
-struct Job<'a> {
+struct Job<'a, 'b> {
     geometry: &'a Geometry,
     input: &'a [f32],
-    output: &'a mut [f32],
+    band: &'a mut Band<'b>,
 }
 
-impl WithSimd for Job<'_> {
+impl WithSimd for Job<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { geometry, input, output } = self;
-        let Geometry { input: [_, height, width], output: [_, rows, columns], kernel, stride, .. } = *geometry;
+        let Self { geometry, input, band } = self;
+        let Geometry { input: [_, height, width], output: [.., columns], kernel, stride, .. } = *geometry;
         let block = VECTORS * S::F32_LANES;
         let mut lines = Lines::new(geometry, block, f32::NEG_INFINITY);
-        let planes = input.chunks_exact(height * width).zip(output.chunks_exact_mut(rows * columns));
+        let planes = input.chunks_exact(height * width).skip(band.channels.start).zip(&mut band.planes);
         for (plane, result) in planes {
             lines.forget();
             for (row, result) in result.chunks_exact_mut(columns).enumerate() {

@@ -1,10 +1,10 @@
 //! `face bench`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::options::PipelineOptions;
@@ -13,7 +13,7 @@ use super::{SUCCESS, photos};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::models::ModelStore;
-use crate::pipeline::FacePipeline;
+use crate::pipeline::{FacePipeline, StreamParams};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArguments {
@@ -65,7 +65,7 @@ struct StagesJson {
 pub(super) fn run(arguments: &BenchArguments) -> Result<u8> {
     let paths = paths(arguments)?;
     let start = Instant::now();
-    let pipeline = arguments.pipeline.open()?;
+    let pipeline = Arc::new(arguments.pipeline.open()?);
     let first = paths.iter().find_map(|path| {
         let photo = Image::open(path).ok()?;
         pipeline.analyze_largest(&photo.view(), "a photo").ok()
@@ -154,13 +154,17 @@ fn median(work: impl Fn() -> Result<()>) -> Result<f64> {
 }
 
 /// All photos over and over, on all threads. Returns the number of rounds, and of one round the faces and the failures.
-fn throughput(pipeline: &FacePipeline, paths: &[PathBuf]) -> Result<(usize, usize, usize, Duration)> {
+fn throughput(pipeline: &Arc<FacePipeline>, paths: &[PathBuf]) -> Result<(usize, usize, usize, Duration)> {
     let round = || {
-        let analyses = paths.par_iter().map(|path| match Image::open(path) {
-            Ok(photo) => pipeline.analyze(&photo.view()).map(|analysis| (analysis.faces.len(), 0)),
-            Err(_) => Ok((0, 1)),
-        });
-        analyses.try_reduce(|| (0, 0), |a, b| Ok((a.0 + b.0, a.1 + b.1)))
+        let (mut faces, mut failed) = (0, 0);
+        for analysis in pipeline.stream(paths.to_vec(), &StreamParams::default())? {
+            match analysis {
+                Ok(analysis) => faces += analysis.faces.len(),
+                Err(error @ Error::Inference { .. }) => return Err(error),
+                Err(_) => failed += 1,
+            }
+        }
+        Ok((faces, failed))
     };
     // Plans for the sizes of the photos are built here.
     round()?;

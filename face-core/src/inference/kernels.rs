@@ -33,7 +33,9 @@ impl EvalOp for FusedConv {
     op_out_of_plan!();
 
     fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        run_pictures(self.0.geometry(), &inputs, |input, added, output| self.0.run(input, added, output))
+        run_pictures(self.0.geometry(), &inputs, |input, added, output| {
+            self.0.run(input, added, output, super::threads::parts());
+        })
     }
 }
 
@@ -61,7 +63,9 @@ impl EvalOp for Pooling {
     op_out_of_plan!();
 
     fn eval(&self, _context: &EvalContext<'_>, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        run_pictures(self.0.geometry(), &inputs, |input, _, output| self.0.run(input, output))
+        run_pictures(self.0.geometry(), &inputs, |input, _, output| {
+            self.0.run(input, output, super::threads::parts());
+        })
     }
 }
 

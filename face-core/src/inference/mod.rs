@@ -5,12 +5,14 @@
 mod fusion;
 mod kernels;
 mod prelu;
+mod threads;
 mod tract;
 
 use ndarray::{Array4, ArrayD};
 
 use crate::error::{Error, Result};
 
+pub use self::threads::set_threads;
 pub use self::tract::TractModel;
 
 /// A network with one image-like input.

@@ -110,7 +110,7 @@ impl Model for TractModel {
         let (n, c, h, w) = input.dim();
         let plan = self.plan([n, c, h, w])?;
         guarded(|| {
-            let outputs = plan.run(tvec!(Tensor::from(input).into()))?;
+            let outputs = super::threads::spread(|| plan.run(tvec!(Tensor::from(input).into())))?;
             outputs.into_iter().map(|output| output.into_tensor().into_plain_array::<f32>()).collect()
         })
         .map_err(|reason| self.failed(reason))
