@@ -56,6 +56,11 @@ fn best(bencher: divan::Bencher<'_, '_>, layer: Layer) {
 }
 
 #[divan::bench(args = LAYERS)]
+fn avx2(bencher: divan::Bencher<'_, '_>, layer: Layer) {
+    run(bencher, layer, Kernels::Avx2);
+}
+
+#[divan::bench(args = LAYERS)]
 fn portable(bencher: divan::Bencher<'_, '_>, layer: Layer) {
     run(bencher, layer, Kernels::Portable);
 }

@@ -83,16 +83,23 @@ pub enum Step {
 pub enum Kernels {
     /// The widest vectors that this processor has.
     Best,
+    /// AVX2 and FMA, on a processor that has them; else as `Portable`. To test and compare: it may not be the best.
+    Avx2,
     /// What every processor has.
-    #[cfg_attr(not(test), allow(dead_code))]
     Portable,
 }
 
 impl Kernels {
     fn run<W: WithSimd>(self, work: W) -> W::Output {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Avx2
+            && let Some(avx2) = pulp::x86::V3::try_new()
+        {
+            return Simd::vectorize(avx2, work);
+        }
         match (self, Arch::new()) {
             // Four values at once, which every processor of the families that are built for can do.
-            (Self::Portable, _) | (_, Arch::Scalar) => Simd::vectorize(Scalar128b, work),
+            (Self::Avx2 | Self::Portable, _) | (_, Arch::Scalar) => Simd::vectorize(Scalar128b, work),
             (Self::Best, arch) => arch.dispatch(work),
         }
     }
@@ -463,7 +470,7 @@ mod tests {
             let input = noise(geometry.input.iter().product(), 5);
             let expected = reference(&geometry, groups, &weights, &bias, &input);
             let convolution = Convolution::new(geometry, groups, weights, bias).unwrap();
-            for kernels in [Kernels::Best, Kernels::Portable] {
+            for kernels in [Kernels::Best, Kernels::Avx2, Kernels::Portable] {
                 let output = run(&convolution, kernels, &input);
                 assert_eq!(output.len(), expected.len(), "{case:?}");
                 let tolerance = 1e-6 * each.max(2) as f64;
@@ -498,7 +505,8 @@ mod tests {
             convolution.push(Step::Clamp(-0.2, 0.9));
             // Too late: a scale would be applied before the steps.
             assert!(!convolution.scale(&scale) && !convolution.shift(&[1.0]));
-            for (kernels, parts) in [(Kernels::Best, 1), (Kernels::Best, 2), (Kernels::Portable, 3)] {
+            for (kernels, parts) in [(Kernels::Best, 1), (Kernels::Best, 2), (Kernels::Avx2, 1), (Kernels::Portable, 3)]
+            {
                 let mut output = vec![f32::NAN; sums];
                 convolution.clone().prepare(kernels).run_in_parts(&input, &[&added], &mut output, parts);
                 for (index, value) in output.iter().enumerate() {
@@ -527,7 +535,7 @@ mod tests {
             let Geometry { input: [channels, height, width], output: [_, rows, columns], .. } = geometry;
             // Below zero: the border must not count as such.
             let input: Vec<f32> = noise(channels * height * width, 3).iter().map(|value| value - 2.0).collect();
-            for kernels in [Kernels::Best, Kernels::Portable] {
+            for kernels in [Kernels::Best, Kernels::Avx2, Kernels::Portable] {
                 let mut output = vec![f32::NAN; channels * rows * columns];
                 MaxPool::new(geometry.clone(), kernels).unwrap().run_in_parts(&input, &mut output, 1 + channels / 2);
                 for (index, value) in output.iter().enumerate() {

@@ -5,7 +5,6 @@
 //! the summands of a value depends neither on its place nor on the number of threads.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use pulp::{Simd, WithSimd, bytemuck};
 
@@ -13,8 +12,12 @@ use super::{Geometry, Job, Kernels, Piece, Target, multiply_add};
 
 /// Rows of the gathered matrix that are kept at once.
 const DEPTH: usize = 384;
-/// Vectors of places that one call of the innermost loop computes.
-const VECTORS: usize = 2;
+/// Rows of a matrix that are few.
+const SHALLOW: usize = 128;
+/// Values of a short plane.
+const NEAR: usize = 4096;
+/// Most values of a tile's row.
+const WIDEST: usize = 32;
 /// Values that are kept of the gathered block, and of the sums: half of a second-level cache in all.
 const BLOCK_VALUES: usize = 32 * 1024;
 
@@ -24,14 +27,18 @@ pub(super) struct Matrix {
     weights: Vec<f32>,
     bias: Vec<f32>,
     rows: usize,
-    block: usize,
+    tile: Tile,
+    /// Where the first place of the output sees each row.
+    begins: Vec<usize>,
+    furthest: usize,
 }
 
 impl Matrix {
     pub(super) fn new(geometry: &Geometry, weights: &[f32], bias: &[f32], kernels: Kernels) -> Self {
-        let block = kernels.run(ChannelsAtOnce);
         let channels = geometry.output[0];
         let rows = geometry.input[0] * geometry.kernel[0] * geometry.kernel[1];
+        let tile = kernels.run(BestTile { channels, rows });
+        let block = tile.channels;
         let blocks = channels.div_ceil(block);
         let mut packed = Vec::with_capacity(blocks * rows * block);
         for first in (0..rows).step_by(depth(rows)) {
@@ -44,7 +51,9 @@ impl Matrix {
         }
         let mut bias = bias.to_vec();
         bias.resize(blocks * block, 0.0);
-        Self { weights: packed, bias, rows, block }
+        let begins: Vec<_> = (0..rows).map(|row| begin(geometry, row)).collect();
+        let furthest = begins.iter().copied().max().unwrap_or(0);
+        Self { weights: packed, bias, rows, tile, begins, furthest }
     }
 
     /// How many weights there are.
@@ -54,7 +63,7 @@ impl Matrix {
 
     /// How many channels are computed at once.
     pub(super) fn block(&self) -> usize {
-        self.block
+        self.tile.channels
     }
 }
 
@@ -63,18 +72,45 @@ fn depth(rows: usize) -> usize {
     rows.div_ceil(rows.div_ceil(DEPTH))
 }
 
-/// How many channels the innermost loop computes: their sums and what they are made of fit into the registers.
-struct ChannelsAtOnce;
+/// What the innermost loop computes: the sums and what they are made of fit into the registers, and the rows of a tile into the
+/// first-level cache.
+#[derive(Debug, Clone, Copy)]
+struct Tile {
+    channels: usize,
+    /// Of places.
+    vectors: usize,
+}
 
-const FEW: usize = 6;
-const MANY: usize = 12;
+/// Of the tiles that a processor is good at, the one that computes the fewest channels in vain.
+struct BestTile {
+    channels: usize,
+    rows: usize,
+}
 
-impl WithSimd for ChannelsAtOnce {
-    type Output = usize;
+impl WithSimd for BestTile {
+    type Output = Tile;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        if S::REGISTER_COUNT >= 32 { MANY } else { FEW }
+    fn with_simd<S: Simd>(self, _: S) -> Tile {
+        let (sizes, vectors): (&[usize], _) = match (S::REGISTER_COUNT >= 32, S::F32_LANES >= 16) {
+            // Few rows: what takes time is to write the output, which goes better in longer pieces.
+            (true, true) if self.rows <= SHALLOW => (&[12, 8], 2),
+            (true, true) => (&[24, 16, 12, 8], 1),
+            (true, false) => (&[12, 8], 2),
+            (false, _) => (&[6, 4], 2),
+        };
+        // Eight sums do not keep the units of a processor busy as more do: as if there were an eighth more to compute.
+        let cost = |size: usize| {
+            let channels = self.channels.next_multiple_of(size);
+            if size * vectors > 8 { channels } else { channels + channels / 8 }
+        };
+        let mut best = sizes[0];
+        for size in sizes {
+            if cost(*size) < cost(best) {
+                best = *size;
+            }
+        }
+        Tile { channels: best, vectors }
     }
 }
 
@@ -83,21 +119,30 @@ impl WithSimd for Job<'_, '_, Matrix, Source<'_>> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.weights.block == MANY { self.compute::<S, MANY>(simd) } else { self.compute::<S, FEW>(simd) }
+        let Tile { channels, vectors } = self.weights.tile;
+        if S::REGISTER_COUNT < 32 {
+            return if channels == 6 { self.compute::<S, 6, 2>(simd) } else { self.compute::<S, 4, 2>(simd) };
+        }
+        if vectors == 2 {
+            return if channels == 12 { self.compute::<S, 12, 2>(simd) } else { self.compute::<S, 8, 2>(simd) };
+        }
+        match channels {
+            24 => self.compute::<S, 24, 1>(simd),
+            16 => self.compute::<S, 16, 1>(simd),
+            12 => self.compute::<S, 12, 1>(simd),
+            _ => self.compute::<S, 8, 1>(simd),
+        }
     }
 }
 
 impl Job<'_, '_, Matrix, Source<'_>> {
     #[inline(always)]
-    fn compute<S: Simd, const BLOCK: usize>(self, simd: S) {
+    fn compute<S: Simd, const BLOCK: usize, const VECTORS: usize>(self, simd: S) {
         let Self { weights, geometry, steps, input: source, added, band } = self;
         let width = VECTORS * S::F32_LANES;
         let columns = geometry.output[2];
-        // Of a row with its borders, as many places are computed as it is wide; those in the border are left out at the end. Where they
-        // are many, in small pictures, they are left out from the beginning, which takes more copying.
-        let with_borders = (geometry.output[1] - 1) * source.sides[1] + columns;
-        let is_compact = 10 * with_borders.div_ceil(width) > 11 * geometry.pixels().div_ceil(width);
-        let pitch = if is_compact { columns } else { source.sides[1] };
+        let Layout { is_compact, is_direct, pitch } = source.layout(geometry, width);
+        let lines: Vec<usize> = (0..depth(weights.rows)).map(|row| row * width).collect();
         let (begin, end) = (band.rows.start * pitch, (band.rows.end - 1) * pitch + columns);
         let all_blocks = weights.bias.len() / BLOCK;
         // A band begins with a whole block, and ends with one, or with the last channel.
@@ -114,17 +159,19 @@ impl Job<'_, '_, Matrix, Source<'_>> {
         for start in (begin..end).step_by(tiles * width) {
             let count = (end - start).min(tiles * width);
             let tiles = count.div_ceil(width);
+            // Behind the last row, there may be nothing to read.
+            let is_direct = is_direct && weights.furthest + start + tiles * width <= source.values.len();
             split(start, count, width, [pitch, columns, columns], &mut pieces);
             if is_compact {
                 split(start, count, width, [columns, columns, source.sides[1]], &mut rows);
             }
             for first in (0..weights.rows).step_by(depth) {
                 let depth = depth.min(weights.rows - first);
-                let range = first..first + depth;
+                let begins = &weights.begins[first..][..depth];
                 if is_compact {
-                    source.gather_rows::<S>(geometry, range, &rows, &mut gathered);
-                } else {
-                    source.gather::<S>(geometry, range, start, tiles, &mut gathered);
+                    source.gather_rows::<S, VECTORS>(begins, &rows, &mut gathered);
+                } else if !is_direct {
+                    source.gather::<S, VECTORS>(begins, start, tiles, &mut gathered);
                 }
                 let bias = (first == 0).then_some(weights.bias.as_slice());
                 let is_last = first + depth == weights.rows;
@@ -134,9 +181,14 @@ impl Job<'_, '_, Matrix, Source<'_>> {
                     let bias = bias.map(|bias| &bias[channel..][..BLOCK]);
                     let mut pieces = pieces.as_slice();
                     for tile in 0..tiles {
-                        let gathered = &gathered[tile * depth * VECTORS..][..depth * VECTORS];
+                        let (values, begins): (&[f32], _) = if is_direct {
+                            (&source.values[start + tile * width..], begins)
+                        } else {
+                            let tile = &gathered[tile * depth * VECTORS..][..depth * VECTORS];
+                            (bytemuck::cast_slice(tile), &lines[..depth])
+                        };
                         let kept = &mut sums[(block * tiles + tile) * BLOCK * VECTORS..][..BLOCK * VECTORS];
-                        let total = multiply::<S, BLOCK>(simd, packed, gathered, bias, kept);
+                        let total = multiply::<S, BLOCK, VECTORS>(simd, packed, values, begins, bias, kept);
                         if !is_last {
                             kept.as_chunks_mut::<VECTORS>().0.copy_from_slice(&total);
                             continue;
@@ -166,16 +218,16 @@ impl Job<'_, '_, Matrix, Source<'_>> {
 /// The products of a block of channels and a tile of places, added to what is kept, or to the bias at the beginning.
 // Plain loops: a closure would be compiled for the baseline, and called.
 #[inline(always)]
-fn multiply<S: Simd, const BLOCK: usize>(
+fn multiply<S: Simd, const BLOCK: usize, const VECTORS: usize>(
     simd: S,
     weights: &[f32],
-    gathered: &[S::f32s],
+    values: &[f32],
+    begins: &[usize],
     bias: Option<&[f32]>,
     kept: &[S::f32s],
 ) -> [[S::f32s; VECTORS]; BLOCK] {
     let (kept, _) = kept.as_chunks::<VECTORS>();
     let (weights, _) = weights.as_chunks::<BLOCK>();
-    let (gathered, _) = gathered.as_chunks::<VECTORS>();
     let mut total = [[simd.splat_f32s(0.0); VECTORS]; BLOCK];
     for channel in 0..BLOCK {
         total[channel] = match bias {
@@ -183,11 +235,13 @@ fn multiply<S: Simd, const BLOCK: usize>(
             None => kept[channel],
         };
     }
-    for (weights, [first, second]) in weights.iter().zip(gathered) {
+    for (weights, begin) in weights.iter().zip(begins) {
+        let (gathered, _) = S::as_simd_f32s(&values[*begin..][..VECTORS * S::F32_LANES]);
         for channel in 0..BLOCK {
             let weight = simd.splat_f32s(weights[channel]);
-            total[channel][0] = multiply_add(simd, weight, *first, total[channel][0]);
-            total[channel][1] = multiply_add(simd, weight, *second, total[channel][1]);
+            for vector in 0..VECTORS {
+                total[channel][vector] = multiply_add(simd, weight, gathered[vector], total[channel][vector]);
+            }
         }
     }
     total
@@ -220,27 +274,56 @@ fn split(
     }
 }
 
-/// The picture with its borders, so that neighbouring places of the output see neighbouring values: where the kernel skips rows and
-/// columns, those that it skips are put apart ("phases").
+/// Rows and columns of phases, and of a phase: where the kernel skips rows and columns, those that it skips are put apart, so that
+/// neighbouring places of the output see neighbouring values.
+fn phases(geometry: &Geometry) -> [[usize; 2]; 2] {
+    let Geometry { output: [_, rows, columns], stride, .. } = *geometry;
+    let reach = [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis]);
+    [
+        [0, 1].map(|axis| stride[axis].min(reach[axis] + 1)),
+        [rows + reach[0] / stride[0], columns + reach[1] / stride[1]],
+    ]
+}
+
+/// Where the first place of the output sees a row of the gathered matrix.
+fn begin(geometry: &Geometry, row: usize) -> usize {
+    let Geometry { kernel, stride, dilation, .. } = *geometry;
+    let [phases, sides] = phases(geometry);
+    let (channel, tap) = (row / (kernel[0] * kernel[1]), row % (kernel[0] * kernel[1]));
+    let (down, right) = (tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]);
+    let phase = (channel * phases[0] + down % stride[0]) * phases[1] + right % stride[1];
+    (phase * sides[0] + down / stride[0]) * sides[1] + right / stride[1]
+}
+
+/// How places become tiles.
+struct Layout {
+    /// Of a row with its borders, as many places are computed as it is wide, and those in the border are left out at the end; or, in small
+    /// pictures, from the beginning, which takes more copying.
+    is_compact: bool,
+    /// Rows under the kernel are read where they are, again for each block of channels, and not gathered: they overlap, or their planes
+    /// are so short that what comes next is at hand.
+    is_direct: bool,
+    /// Places of a row.
+    pitch: usize,
+}
+
+/// The picture with its borders, in phases.
 pub(super) struct Source<'a> {
     values: Cow<'a, [f32]>,
-    /// Rows and columns of phases that the kernel sees.
-    phases: [usize; 2],
     /// Rows and columns of a phase.
     sides: [usize; 2],
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(geometry: &Geometry, input: &'a [f32]) -> Self {
-        let Geometry { input: [channels, height, width], output: [_, rows, columns], stride, padding, .. } = *geometry;
-        let reach = [0, 1].map(|axis| (geometry.kernel[axis] - 1) * geometry.dilation[axis]);
-        let phases = [0, 1].map(|axis| stride[axis].min(reach[axis] + 1));
-        let sides = [rows + reach[0] / stride[0], columns + reach[1] / stride[1]];
+        let Geometry { input: [channels, height, width], stride, padding, .. } = *geometry;
+        let [phases, sides] = phases(geometry);
         if stride == [1, 1] && padding == [0, 0] && sides == [height, width] {
-            return Self { values: input.into(), phases, sides };
+            return Self { values: input.into(), sides };
         }
         let [tall, pitch] = sides;
-        let mut values = vec![0.0; channels * phases[0] * phases[1] * tall * pitch];
+        // A tile may begin at the last place.
+        let mut values = vec![0.0; channels * phases[0] * phases[1] * tall * pitch + WIDEST];
         let mut targets = values.chunks_exact_mut(pitch);
         for plane in input.chunks_exact(height * width) {
             for (phase_row, phase_column) in
@@ -256,33 +339,31 @@ impl<'a> Source<'a> {
                 }
             }
         }
-        Self { values: values.into(), phases, sides }
+        Self { values: values.into(), sides }
     }
 
-    /// Where the first place of the output sees a row of the gathered matrix.
-    #[inline(always)]
-    fn begin(&self, geometry: &Geometry, row: usize) -> usize {
-        let Geometry { kernel, stride, dilation, .. } = *geometry;
-        let (channel, tap) = (row / (kernel[0] * kernel[1]), row % (kernel[0] * kernel[1]));
-        let (down, right) = (tap / kernel[1] * dilation[0], tap % kernel[1] * dilation[1]);
-        let phase = (channel * self.phases[0] + down % stride[0]) * self.phases[1] + right % stride[1];
-        (phase * self.sides[0] + down / stride[0]) * self.sides[1] + right / stride[1]
+    /// What is best for tiles that are so wide.
+    fn layout(&self, geometry: &Geometry, width: usize) -> Layout {
+        let [channels, rows, columns] = geometry.output;
+        let is_near = geometry.kernel != [1, 1] || self.sides[0] * self.sides[1] <= NEAR;
+        // A tile costs as much as there are channels, and about 4 to be gathered with borders; without them 12, and as much again where
+        // a row ends within it.
+        let to_gather = if is_near { 0 } else { 4 };
+        let with_borders = ((rows - 1) * self.sides[1] + columns).div_ceil(width) * (channels + to_gather);
+        let tiles = geometry.pixels().div_ceil(width);
+        let is_compact = tiles * channels + 12 * (tiles + rows) < with_borders;
+        let pitch = if is_compact { columns } else { self.sides[1] };
+        Layout { is_compact, is_direct: is_near && !is_compact, pitch }
     }
 
     /// Rows of the gathered matrix, tile by tile, without the places in the borders.
     #[inline(always)]
-    fn gather_rows<S: Simd>(
-        &self,
-        geometry: &Geometry,
-        rows: Range<usize>,
-        pieces: &[Piece],
-        gathered: &mut [S::f32s],
-    ) {
+    fn gather_rows<S: Simd, const VECTORS: usize>(&self, begins: &[usize], pieces: &[Piece], gathered: &mut [S::f32s]) {
         let gathered: &mut [f32] = bytemuck::cast_slice_mut(gathered);
         let width = VECTORS * S::F32_LANES;
-        let depth = rows.len();
-        for (index, row) in rows.enumerate() {
-            let source = &self.values[self.begin(geometry, row)..];
+        let depth = begins.len();
+        for (index, begin) in begins.iter().enumerate() {
+            let source = &self.values[*begin..];
             for piece in pieces {
                 let target = &mut gathered[(piece.tile * depth + index) * width + piece.offset..][..piece.count];
                 // No call for each: there are only a few values.
@@ -295,18 +376,17 @@ impl<'a> Source<'a> {
 
     /// Rows of the gathered matrix, tile by tile, from a place on.
     #[inline(always)]
-    fn gather<S: Simd>(
+    fn gather<S: Simd, const VECTORS: usize>(
         &self,
-        geometry: &Geometry,
-        rows: Range<usize>,
+        begins: &[usize],
         start: usize,
         tiles: usize,
         gathered: &mut [S::f32s],
     ) {
         let width = VECTORS * S::F32_LANES;
-        let depth = rows.len();
-        for (index, row) in rows.enumerate() {
-            let source = &self.values[self.begin(geometry, row) + start..];
+        let depth = begins.len();
+        for (index, begin) in begins.iter().enumerate() {
+            let source = &self.values[*begin + start..];
             for tile in 0..tiles {
                 let target = &mut gathered[(tile * depth + index) * VECTORS..][..VECTORS];
                 match source.get(tile * width..(tile + 1) * width) {
