@@ -16,14 +16,20 @@ pub(super) struct Depthwise {
 
 /// Products that are added up without going through memory: all of a 3 x 3 kernel.
 const TAPS: usize = 9;
-/// Vectors of places that one round of the innermost loop computes.
-const VECTORS: usize = 4;
 
 impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        // How many vectors of places one round of the innermost loop computes.
+        if S::F32_LANES >= 16 { self.compute::<S, 2>(simd) } else { self.compute::<S, 4>(simd) }
+    }
+}
+
+impl Job<'_, '_, Depthwise, [f32]> {
+    #[inline(always)]
+    fn compute<S: Simd, const VECTORS: usize>(self, simd: S) {
         let Self { weights, geometry, steps, input, added, band } = self;
         let Geometry { output: [_, rows, columns], kernel, stride, .. } = *geometry;
         let mut lines = Lines::new(geometry, VECTORS * S::F32_LANES, 0.0);
@@ -45,7 +51,7 @@ impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
                         let line = lines.under(top + index / 3, index % 3);
                         pairs[index] = (line, factors[index]);
                     }
-                    sum(simd, &target, place..place + columns, Some(bias), &pairs, band);
+                    sum::<S, TAPS, VECTORS>(simd, &target, place..place + columns, Some(bias), &pairs, band);
                     continue;
                 }
                 for index in 0..taps {
@@ -53,7 +59,8 @@ impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
                     let pair = (lines.under(top + down, right), factors[index]);
                     let steps = if index + 1 == taps { steps } else { &[] };
                     let target = Target { steps, ..target };
-                    sum(simd, &target, place..place + columns, (index == 0).then_some(bias), &[pair], band);
+                    let bias = (index == 0).then_some(bias);
+                    sum::<S, 1, VECTORS>(simd, &target, place..place + columns, bias, &[pair], band);
                 }
             }
         }
@@ -63,7 +70,7 @@ impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
 /// Adds up the products for one row of the output, beginning with the bias or what is there. A line is as long as all vectors.
 // Plain loops: a closure would be compiled for the baseline, and called.
 #[inline(always)]
-fn sum<S: Simd, const TAPS: usize>(
+fn sum<S: Simd, const TAPS: usize, const VECTORS: usize>(
     simd: S,
     target: &Target<'_>,
     places: Range<usize>,

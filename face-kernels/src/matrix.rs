@@ -14,8 +14,6 @@ use super::{Geometry, Job, Kernels, Piece, Target, multiply_add};
 const DEPTH: usize = 384;
 /// Rows of a matrix that are few.
 const SHALLOW: usize = 128;
-/// Values of a short plane.
-const NEAR: usize = 4096;
 /// Most values of a tile's row.
 const WIDEST: usize = 32;
 /// Values that are kept of the gathered block, and of the sums: half of a second-level cache in all.
@@ -300,8 +298,7 @@ struct Layout {
     /// Of a row with its borders, as many places are computed as it is wide, and those in the border are left out at the end; or, in small
     /// pictures, from the beginning, which takes more copying.
     is_compact: bool,
-    /// Rows under the kernel are read where they are, again for each block of channels, and not gathered: they overlap, or their planes
-    /// are so short that what comes next is at hand.
+    /// Rows that overlap are read where they are, again for each block of channels, and not gathered.
     is_direct: bool,
     /// Places of a row.
     pitch: usize,
@@ -345,15 +342,15 @@ impl<'a> Source<'a> {
     /// What is best for tiles that are so wide.
     fn layout(&self, geometry: &Geometry, width: usize) -> Layout {
         let [channels, rows, columns] = geometry.output;
-        let is_near = geometry.kernel != [1, 1] || self.sides[0] * self.sides[1] <= NEAR;
+        let overlaps = geometry.kernel != [1, 1];
         // A tile costs as much as there are channels, and about 4 to be gathered with borders; without them 12, and as much again where
         // a row ends within it.
-        let to_gather = if is_near { 0 } else { 4 };
+        let to_gather = if overlaps { 0 } else { 4 };
         let with_borders = ((rows - 1) * self.sides[1] + columns).div_ceil(width) * (channels + to_gather);
         let tiles = geometry.pixels().div_ceil(width);
         let is_compact = tiles * channels + 12 * (tiles + rows) < with_borders;
         let pitch = if is_compact { columns } else { self.sides[1] };
-        Layout { is_compact, is_direct: is_near && !is_compact, pitch }
+        Layout { is_compact, is_direct: overlaps && !is_compact, pitch }
     }
 
     /// Rows of the gathered matrix, tile by tile, without the places in the borders.
