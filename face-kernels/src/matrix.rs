@@ -5,6 +5,7 @@
 //! the summands of a value depends neither on its place nor on the number of threads.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd, bytemuck};
 
@@ -28,7 +29,6 @@ pub(super) struct Matrix {
     tile: Tile,
     /// Where the first place of the output sees each row.
     begins: Vec<usize>,
-    furthest: usize,
 }
 
 impl Matrix {
@@ -50,8 +50,7 @@ impl Matrix {
         let mut bias = bias.to_vec();
         bias.resize(blocks * block, 0.0);
         let begins: Vec<_> = (0..rows).map(|row| begin(geometry, row)).collect();
-        let furthest = begins.iter().copied().max().unwrap_or(0);
-        Self { weights: packed, bias, rows, tile, begins, furthest }
+        Self { weights: packed, bias, rows, tile, begins }
     }
 
     /// How many weights there are.
@@ -139,8 +138,7 @@ impl Job<'_, '_, Matrix, Source<'_>> {
         let Self { weights, geometry, steps, input: source, added, band } = self;
         let width = VECTORS * S::F32_LANES;
         let columns = geometry.output[2];
-        let Layout { is_compact, is_direct, pitch } = source.layout(geometry, width);
-        let lines: Vec<usize> = (0..depth(weights.rows)).map(|row| row * width).collect();
+        let Layout { is_compact, is_direct, pitch } = source.layout(geometry, width, S::F32_LANES);
         let (begin, end) = (band.rows.start * pitch, (band.rows.end - 1) * pitch + columns);
         let all_blocks = weights.bias.len() / BLOCK;
         // A band begins with a whole block, and ends with one, or with the last channel.
@@ -151,25 +149,26 @@ impl Job<'_, '_, Matrix, Source<'_>> {
         let tiles =
             (BLOCK_VALUES / (depth.max(blocks * BLOCK) * width)).clamp(1, 32).min((end - begin).div_ceil(width));
         let zero = simd.splat_f32s(0.0);
-        let mut gathered = vec![zero; tiles * depth * VECTORS];
+        // An odd number of cache lines for each row: an even one would put all rows into a few places of the cache.
+        let line = (tiles | 1) * width;
+        let lines: Vec<usize> = (0..depth).map(|row| row * line).collect();
+        let mut gathered = vec![zero; if is_direct { 0 } else { (depth * line + WIDEST) / S::F32_LANES }];
         let mut sums = vec![zero; blocks * tiles * BLOCK * VECTORS];
-        let (mut pieces, mut rows) = (Vec::with_capacity(2 * tiles), Vec::new());
+        let (mut pieces, mut copies) = (Vec::with_capacity(2 * tiles), Vec::new());
         for start in (begin..end).step_by(tiles * width) {
             let count = (end - start).min(tiles * width);
             let tiles = count.div_ceil(width);
-            // Behind the last row, there may be nothing to read.
-            let is_direct = is_direct && weights.furthest + start + tiles * width <= source.values.len();
             split(start, count, width, [pitch, columns, columns], &mut pieces);
             if is_compact {
-                split(start, count, width, [columns, columns, source.sides[1]], &mut rows);
+                source.split(columns, start..start + count, S::F32_LANES, &mut copies);
             }
             for first in (0..weights.rows).step_by(depth) {
                 let depth = depth.min(weights.rows - first);
                 let begins = &weights.begins[first..][..depth];
                 if is_compact {
-                    source.gather_rows::<S, VECTORS>(begins, &rows, &mut gathered);
+                    source.gather_rows::<S>(begins, &copies, line, &mut gathered);
                 } else if !is_direct {
-                    source.gather::<S, VECTORS>(begins, start, tiles, &mut gathered);
+                    source.gather::<S>(begins, start..start + tiles * width, line, &mut gathered);
                 }
                 let bias = (first == 0).then_some(weights.bias.as_slice());
                 let is_last = first + depth == weights.rows;
@@ -182,8 +181,7 @@ impl Job<'_, '_, Matrix, Source<'_>> {
                         let (values, begins): (&[f32], _) = if is_direct {
                             (&source.values[start + tile * width..], begins)
                         } else {
-                            let tile = &gathered[tile * depth * VECTORS..][..depth * VECTORS];
-                            (bytemuck::cast_slice(tile), &lines[..depth])
+                            (bytemuck::cast_slice(&gathered[tile * VECTORS..]), &lines[..depth])
                         };
                         let kept = &mut sums[(block * tiles + tile) * BLOCK * VECTORS..][..BLOCK * VECTORS];
                         let total = multiply::<S, BLOCK, VECTORS>(simd, packed, values, begins, bias, kept);
@@ -315,7 +313,7 @@ impl<'a> Source<'a> {
     pub(super) fn new(geometry: &Geometry, input: &'a [f32]) -> Self {
         let Geometry { input: [channels, height, width], stride, padding, .. } = *geometry;
         let [phases, sides] = phases(geometry);
-        if stride == [1, 1] && padding == [0, 0] && sides == [height, width] {
+        if geometry.kernel == [1, 1] && padding == [0, 0] && sides == [height, width] {
             return Self { values: input.into(), sides };
         }
         let [tall, pitch] = sides;
@@ -340,62 +338,56 @@ impl<'a> Source<'a> {
     }
 
     /// What is best for tiles that are so wide.
-    fn layout(&self, geometry: &Geometry, width: usize) -> Layout {
+    fn layout(&self, geometry: &Geometry, width: usize, lanes: usize) -> Layout {
         let [channels, rows, columns] = geometry.output;
+        // A tile costs as much as there are channels, and a vector that is copied about 3.
         let overlaps = geometry.kernel != [1, 1];
-        // A tile costs as much as there are channels, and about 4 to be gathered with borders; without them 12, and as much again where
-        // a row ends within it.
-        let to_gather = if overlaps { 0 } else { 4 };
-        let with_borders = ((rows - 1) * self.sides[1] + columns).div_ceil(width) * (channels + to_gather);
-        let tiles = geometry.pixels().div_ceil(width);
-        let is_compact = tiles * channels + 12 * (tiles + rows) < with_borders;
+        let with_borders = ((rows - 1) * self.sides[1] + columns).div_ceil(width) * channels;
+        let copies = rows * columns.div_ceil(lanes);
+        let is_compact = overlaps && geometry.pixels().div_ceil(width) * channels + 3 * copies < with_borders;
         let pitch = if is_compact { columns } else { self.sides[1] };
         Layout { is_compact, is_direct: overlaps && !is_compact, pitch }
     }
 
-    /// Rows of the gathered matrix, tile by tile, without the places in the borders.
+    /// Which vectors are copied to gather these places without those in the borders: from where to where. What is too much at the end
+    /// of one is overwritten by the next.
+    fn split(&self, columns: usize, places: Range<usize>, lanes: usize, copies: &mut Vec<[usize; 2]>) {
+        copies.clear();
+        let mut place = places.start;
+        while place < places.end {
+            let (row, column) = (place / columns, place % columns);
+            let end = ((row + 1) * columns).min(places.end);
+            let from = row * self.sides[1] + column;
+            let offsets = (0..end - place).step_by(lanes);
+            copies.extend(offsets.map(|offset| [from + offset, place - places.start + offset]));
+            place = end;
+        }
+    }
+
+    /// Rows of the gathered matrix without the places in the borders.
     #[inline(always)]
-    fn gather_rows<S: Simd, const VECTORS: usize>(&self, begins: &[usize], pieces: &[Piece], gathered: &mut [S::f32s]) {
+    fn gather_rows<S: Simd>(&self, begins: &[usize], copies: &[[usize; 2]], line: usize, gathered: &mut [S::f32s]) {
         let gathered: &mut [f32] = bytemuck::cast_slice_mut(gathered);
-        let width = VECTORS * S::F32_LANES;
-        let depth = begins.len();
         for (index, begin) in begins.iter().enumerate() {
             let source = &self.values[*begin..];
-            for piece in pieces {
-                let target = &mut gathered[(piece.tile * depth + index) * width + piece.offset..][..piece.count];
-                // No call for each: there are only a few values.
-                for (value, pixel) in target.iter_mut().zip(&source[piece.place..]) {
-                    *value = *pixel;
-                }
+            let target = &mut gathered[index * line..];
+            for [from, to] in copies {
+                let (source, _) = S::as_simd_f32s(&source[*from..][..S::F32_LANES]);
+                let (target, _) = S::as_mut_simd_f32s(&mut target[*to..][..S::F32_LANES]);
+                target[0] = source[0];
             }
         }
     }
 
-    /// Rows of the gathered matrix, tile by tile, from a place on.
+    /// Rows of the gathered matrix: these places and those in the borders.
     #[inline(always)]
-    fn gather<S: Simd, const VECTORS: usize>(
-        &self,
-        begins: &[usize],
-        start: usize,
-        tiles: usize,
-        gathered: &mut [S::f32s],
-    ) {
-        let width = VECTORS * S::F32_LANES;
-        let depth = begins.len();
-        for (index, begin) in begins.iter().enumerate() {
-            let source = &self.values[*begin + start..];
-            for tile in 0..tiles {
-                let target = &mut gathered[(tile * depth + index) * VECTORS..][..VECTORS];
-                match source.get(tile * width..(tile + 1) * width) {
-                    Some(source) => target.copy_from_slice(S::as_simd_f32s(source).0),
-                    // The last places of the last channel.
-                    None => {
-                        let target: &mut [f32] = bytemuck::cast_slice_mut(target);
-                        let rest = source.get(tile * width..).unwrap_or_default();
-                        target[..rest.len()].copy_from_slice(rest);
-                    }
-                }
-            }
+    fn gather<S: Simd>(&self, begins: &[usize], places: Range<usize>, line: usize, gathered: &mut [S::f32s]) {
+        let gathered: &mut [f32] = bytemuck::cast_slice_mut(gathered);
+        for (begin, target) in begins.iter().zip(gathered.chunks_exact_mut(line)) {
+            let source = &self.values[*begin + places.start..];
+            // The last places of the last channel may lack some.
+            let count = places.len().min(source.len());
+            target[..count].copy_from_slice(&source[..count]);
         }
     }
 }
