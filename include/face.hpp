@@ -346,6 +346,7 @@ private:
     }
   }
   friend class Pipeline;
+  friend class Stream;
   std::vector<Face> faces_;
   std::vector<Rejected> rejected_;
   std::size_t largest_;
@@ -384,6 +385,48 @@ private:
   friend class Pipeline;
   Handle handle_;
 };
+
+/// Photos on their way through a pipeline, spread over threads: push some, take results in the same order. It keeps what it needs of its
+/// pipeline. Any number of threads may push and take.
+class Stream {
+public:
+  /// Whether a photo may be pushed before a result is taken.
+  bool has_room() const noexcept { return face_stream_has_room(get()); }
+  /// How many photos were pushed whose results were not taken.
+  std::size_t waiting() const noexcept { return face_stream_waiting(get()); }
+  /// Copies the pixels. An Error with FACE_STATUS_INVALID_ARGUMENT where there is no room, as from the other two.
+  void push(const Pixels &view) const { detail::check(face_stream_push(get(), &view)); }
+  /// The file is read on a thread of the stream.
+  void push_file(const std::string &path) const { detail::check(face_stream_push_file(get(), detail::text(path))); }
+  /// The content of a file.
+  void push_bytes(const std::vector<std::uint8_t> &bytes) const
+  {
+    detail::check(face_stream_push_bytes(get(), bytes.data(), bytes.size()));
+  }
+  /// Waits for the next result. What went wrong with its photo is in it; that none is on its way is an Error.
+  BatchItem take() const
+  {
+    const bool is_empty = waiting() == 0;
+    face_analysis_t *analysis = nullptr;
+    const face_status_t status = face_stream_take(get(), &analysis);
+    const detail::Owned<face_analysis_t, face_analysis_free> owned(analysis);
+    if (status == FACE_STATUS_OK)
+      return BatchItem{Analysis(analysis), std::nullopt};
+    if (is_empty)
+      throw Error(status, face_last_error());
+    return BatchItem{std::nullopt, Error(status, face_last_error())};
+  }
+  const face_stream_t *get() const noexcept { return handle_.get(); }
+
+private:
+  using Handle = detail::Owned<face_stream_t, face_stream_free>;
+  explicit Stream(Handle handle) : handle_(std::move(handle)) {}
+  friend class Pipeline;
+  Handle handle_;
+};
+
+/// Over how many threads a network is spread that a call runs by itself: 0 for one for each core.
+inline void set_threads(std::size_t threads) { detail::check(face_set_threads(threads)); }
 
 /// A detector, an aligner, a normalizer and an embedder, for all threads.
 class Pipeline {
@@ -456,6 +499,12 @@ public:
         items.push_back(BatchItem{std::nullopt, Error(status, face_batch_message(batch.get(), i))});
     }
     return items;
+  }
+  /// struct_size is set for you.
+  Stream stream(face_stream_params_t params = {}) const
+  {
+    params.struct_size = sizeof params;
+    return Stream(detail::make<Stream::Handle>(face_pipeline_stream, get(), static_cast<const face_stream_params_t *>(&params)));
   }
   const face_pipeline_t *get() const noexcept { return handle_.get(); }
 

@@ -98,8 +98,8 @@ pub use image::{Image, ImageLimits, ImageView, PixelFormat};
 pub use matching::{Verification, similarities, verify};
 pub use models::ModelStore;
 pub use pipeline::{
-    Analysis, AnalysisStream, Face, FacePipeline, ModelSource, PhotoSource, PipelineParams, StreamParams, open_aligner,
-    open_detector, open_embedder,
+    Analysis, AnalysisStream, Face, FacePipeline, ModelSource, PhotoSource, PipelineParams, StreamParams, WorkQueue,
+    open_aligner, open_detector, open_embedder,
 };
 pub use stage::{
     Aligner, CropSpec, Detection, Embedder, Embedding, EmbeddingSpace, FaceCrop, FaceDetector, GroupAware, Metric,

@@ -1,6 +1,7 @@
 //! The four stages in a row.
 
 mod open;
+mod queue;
 mod stream;
 
 use rayon::prelude::*;
@@ -11,7 +12,8 @@ use crate::image::ImageView;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
 
 pub use open::{ModelSource, PipelineParams, open_aligner, open_detector, open_embedder};
-pub use stream::{AnalysisStream, PhotoSource, StreamParams};
+pub use queue::{StreamParams, WorkQueue};
+pub use stream::{AnalysisStream, PhotoSource};
 
 /// Chains a detector, an aligner, a normalizer and an embedder. One pipeline serves all threads.
 ///

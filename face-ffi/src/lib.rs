@@ -23,6 +23,7 @@ pub mod pipeline;
 mod pointers;
 pub mod space;
 pub mod status;
+pub mod stream;
 mod text;
 pub mod version;
 

@@ -1,6 +1,7 @@
 //! The four stages in a row, and each alone.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
 use face_core::detectors::DetectionParams;
 use face_core::models::EmbedderSpec;
@@ -77,7 +78,7 @@ growing_settings!(face_pipeline_params_t, reserved: u32, reserved: u32);
 /// What comes out of it (detections, crops, embeddings, spaces) does not need it any more. Free it with face_pipeline_free() when no
 /// thread uses it.
 pub struct face_pipeline_t {
-    pipeline: FacePipeline,
+    pub(crate) pipeline: Arc<FacePipeline>,
     space: face_space_t,
 }
 
@@ -161,7 +162,7 @@ pub unsafe extern "C" fn face_pipeline_open(
         let store = unsafe { store(params.models_folder) }?;
         let opened = FacePipeline::open(&store, &unsafe { params.read() }?)?;
         let space = face_space_t::new(opened.embedder.space());
-        pipeline.give(face_pipeline_t { pipeline: opened, space });
+        pipeline.give(face_pipeline_t { pipeline: Arc::new(opened), space });
         Ok(())
     })
 }
@@ -385,6 +386,18 @@ pub unsafe extern "C" fn face_pipeline_analyze_batch(
         batch.give(face_batch_t::new(views.into_iter().map(entry)));
         Ok(())
     })
+}
+
+/// Sets over how many threads a network is spread that a call runs by itself, in the whole process.
+///
+/// Calls from several threads at once share them; within a batch or a stream, where there is a photo for each core, a network has one
+/// thread. The numbers are the same for every setting.
+///
+/// @param threads 1 for none but the caller's; 0 for one for each core, as it is from the beginning; at most 1024.
+/// @return FACE_STATUS_INVALID_ARGUMENT for more.
+#[unsafe(no_mangle)]
+pub extern "C" fn face_set_threads(threads: usize) -> face_status_t {
+    guard::status("face_set_threads", || Ok(face_core::inference::set_threads(threads)?))
 }
 
 /// Frees a pipeline, which no thread may be using any more. NULL is nothing.

@@ -24,6 +24,7 @@ const SECTIONS: &[(&str, &str)] = &[
     ("Detections, landmarks, crops", "detection.rs"),
     ("Analyses: the faces of a photo, or of many", "analysis.rs"),
     ("Pipelines: from pixels to embeddings", "pipeline.rs"),
+    ("Streams: many photos, one after the other", "stream.rs"),
     ("Galleries: settings", "gallery/params.rs"),
     ("Galleries: people and templates", "gallery/records.rs"),
     ("Galleries: open, enrol, list, remove", "gallery/handle.rs"),
@@ -109,6 +110,7 @@ fn handles_may_be_shared_by_threads() {
     shared::<crate::models::face_models_t>();
     shared::<crate::pipeline::face_pipeline_t>();
     shared::<crate::space::face_space_t>();
+    shared::<crate::stream::face_stream_t>();
 }
 
 #[test]

@@ -36,7 +36,7 @@ mod _native {
     #[pymodule_export]
     use super::models::{catalogue, check_model, model_path, models_folder, pull_models};
     #[pymodule_export]
-    use super::pipeline::NativePipeline;
+    use super::pipeline::{NativePipeline, NativeStream, set_threads};
     #[pymodule_export]
     use super::space::{EmbeddingSpace, Threshold, new_embedding, similarities, similarity, verify};
     #[pymodule_export]

@@ -566,6 +566,109 @@ static void test_analysis(void)
   face_batch_free(batch);
 }
 
+/* The values of the only face of an analysis, which is freed. */
+static void values_of(face_analysis_t *analysis, float values[128])
+{
+  CHECK(face_analysis_count(analysis) == 1);
+  memcpy(values, face_embedding_values(face_analysis_embedding(analysis, 0)), 128 * sizeof *values);
+  face_analysis_free(analysis);
+}
+
+static void test_threads(void)
+{
+  IS_INVALID(face_set_threads(1025));
+  float expected[128];
+  for (size_t threads = 0; threads < 4; threads++) {
+    float values[128];
+    face_analysis_t *analysis = NULL;
+    WORKS(face_set_threads(threads));
+    WORKS(face_pipeline_analyze(pipeline, &pixels, &analysis));
+    values_of(analysis, threads == 0 ? expected : values);
+    CHECK(threads == 0 || memcmp(values, expected, sizeof values) == 0);
+  }
+  WORKS(face_set_threads(0));
+}
+
+static void test_stream(void)
+{
+  face_stream_t *stream = UNTOUCHED(face_stream_t);
+  face_analysis_t *analysis = NULL;
+  face_stream_params_t params = {0};
+  IS_INVALID(face_pipeline_stream(pipeline, &params, &stream)); /* struct_size */
+  params = (face_stream_params_t){.struct_size = sizeof params, .threads = 1025};
+  IS_INVALID(face_pipeline_stream(pipeline, &params, &stream));
+  params = (face_stream_params_t){.struct_size = sizeof params, .ahead = 100001};
+  IS_INVALID(face_pipeline_stream(pipeline, &params, &stream));
+  params = (face_stream_params_t){.struct_size = sizeof params, .threads = 2, .ahead = 3};
+  IS_NULL(face_pipeline_stream(NULL, &params, &stream));
+  IS_NULL(face_pipeline_stream(pipeline, &params, NULL));
+  CHECK(stream == UNTOUCHED(face_stream_t));
+  WORKS(face_pipeline_stream(pipeline, &params, &stream));
+  REFUSES(false, face_stream_has_room(NULL));
+  REFUSES((size_t)0, face_stream_waiting(NULL));
+  CHECK(face_stream_has_room(stream) && face_stream_waiting(stream) == 0);
+  IS_INVALID(face_stream_take(stream, &analysis)); /* Nothing is on its way. */
+
+  /* Pixels, of which nothing is needed any more; a file that is not there; the content of a file. */
+  float expected[128], values[128];
+  WORKS(face_pipeline_analyze(pipeline, &pixels, &analysis));
+  values_of(analysis, expected);
+  analysis = NULL;
+  unsigned char *frame = malloc(pixels.stride * pixels.height);
+  memcpy(frame, pixels.data, pixels.stride * pixels.height);
+  face_image_view_t view = pixels;
+  view.data = frame;
+  IS_NULL(face_stream_push(NULL, &view));
+  IS_NULL(face_stream_push(stream, NULL));
+  FAILS(face_stream_push(stream, &(face_image_view_t){frame, 63, 64, 64, FACE_PIXEL_GRAY8}), FACE_STATUS_IMAGE_BUFFER);
+  WORKS(face_stream_push(stream, &view));
+  memset(frame, 0, pixels.stride * pixels.height);
+  free(frame);
+  IS_NULL(face_stream_push_file(NULL, "missing.jpg"));
+  IS_NULL(face_stream_push_file(stream, NULL));
+  WORKS(face_stream_push_file(stream, "missing.jpg"));
+  size_t length = 0;
+  unsigned char *bytes = read_file(photo_path, &length);
+  IS_NULL(face_stream_push_bytes(NULL, bytes, length));
+  IS_NULL(face_stream_push_bytes(stream, NULL, length));
+  WORKS(face_stream_push_bytes(stream, bytes, length));
+  CHECK(!face_stream_has_room(stream) && face_stream_waiting(stream) == 3);
+  IS_INVALID(face_stream_push(stream, &pixels));
+  IS_INVALID(face_stream_push_file(stream, photo_path));
+  IS_INVALID(face_stream_push_bytes(stream, bytes, length));
+  free(bytes);
+  IS_NULL(face_stream_take(NULL, &analysis));
+  IS_NULL(face_stream_take(stream, NULL));
+  CHECK(face_stream_waiting(stream) == 3);
+  for (int photo = 0; photo < 4; photo++) {
+    if (photo == 1) {
+      FAILS(face_stream_take(stream, &analysis), FACE_STATUS_NOT_FOUND);
+      CHECK(strstr(face_last_error(), "missing.jpg") != NULL && analysis == NULL);
+      WORKS(face_stream_push_file(stream, photo_path));
+    } else {
+      WORKS(face_stream_take(stream, &analysis));
+      values_of(analysis, values);
+      CHECK(memcmp(values, expected, sizeof values) == 0);
+      analysis = NULL;
+    }
+  }
+  CHECK(face_stream_waiting(stream) == 0);
+
+  /* Given up in the middle; and the default settings, with a pipeline that is gone. */
+  WORKS(face_stream_push(stream, &pixels));
+  face_stream_free(stream);
+  face_stream_free(NULL);
+  face_pipeline_t *short_lived = NULL;
+  WORKS(face_pipeline_open(NULL, &short_lived));
+  WORKS(face_pipeline_stream(short_lived, NULL, &stream));
+  face_pipeline_free(short_lived);
+  WORKS(face_stream_push(stream, &pixels));
+  WORKS(face_stream_take(stream, &analysis));
+  values_of(analysis, values);
+  CHECK(memcmp(values, expected, sizeof values) == 0);
+  face_stream_free(stream);
+}
+
 static face_embedding_t *embedding_of(const char *path)
 {
   face_image_t *image = NULL;
@@ -1142,6 +1245,8 @@ int main(int argc, char **argv)
   test_pipeline_params();
   test_stages();
   test_analysis();
+  test_threads();
+  test_stream();
   test_embeddings();
   test_gallery_params();
   test_gallery();

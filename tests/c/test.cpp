@@ -88,6 +88,25 @@ int main(int argc, char **argv)
   CHECK(batch[1].analysis && batch[1].analysis->largest() == nullptr);
   CHECK(!batch[2].analysis && batch[2].error->status() == FACE_STATUS_NULL_POINTER);
 
+  face_stream_params_t params{};
+  params.ahead = 3;
+  face::Stream stream = pipeline.stream(params);
+  throws(FACE_STATUS_INVALID_ARGUMENT, [&] { (void)stream.take(); });
+  stream.push(photo);
+  stream.push_file("missing.jpg");
+  stream.push_file(photo_path);
+  CHECK(!stream.has_room() && stream.waiting() == 3);
+  throws(FACE_STATUS_INVALID_ARGUMENT, [&] { stream.push(photo); });
+  CHECK(values(stream.take().analysis->largest()->embedding) == values(one));
+  const face::BatchItem missing = stream.take();
+  CHECK(!missing.analysis && missing.error->status() == FACE_STATUS_NOT_FOUND);
+  const face::Stream moved = std::move(stream);
+  CHECK(values(moved.take().analysis->largest()->embedding) == values(one));
+  moved.push_bytes({0, 1, 2});
+  CHECK(moved.take().error->status() == FACE_STATUS_IMAGE_DECODE && moved.waiting() == 0);
+  face::set_threads(2);
+  throws(FACE_STATUS_INVALID_ARGUMENT, [] { face::set_threads(5000); });
+
   const face::Face alone = pipeline.embed_detection(photo, found[0]);
   CHECK(values(alone.embedding) == values(one));
 

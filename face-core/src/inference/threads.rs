@@ -67,10 +67,10 @@ pub(super) fn parts() -> usize {
 
 /// Runs a network, on as many threads as are free.
 pub(super) fn spread<T: Send>(network: impl FnOnce() -> T + Send) -> T {
-    let Some(crew) = crew() else { return in_parts(1, network) };
-    let shift = Shift::new(&crew);
-    let parts = crew.pool.current_num_threads() / shift.networks;
-    if parts > 1 { crew.pool.install(|| in_parts(parts, network)) } else { in_parts(1, network) }
+    match crew() {
+        Some(crew) => crew.spread(network),
+        None => in_parts(1, network),
+    }
 }
 
 /// The threads, if this call may use more than its own.
@@ -86,15 +86,27 @@ fn crew() -> Option<Arc<Crew>> {
     if let Some(crew) = slot.as_ref().filter(|crew| crew.process == process && crew.wanted == wanted) {
         return Some(Arc::clone(crew));
     }
-    let name = |index| format!("face-network-{index}");
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted).thread_name(name).build().ok()?;
-    let crew = Arc::new(Crew { pool, wanted, process, busy: AtomicUsize::new(0) });
+    let crew = Arc::new(Crew::new(wanted)?);
     match slot.replace(Arc::clone(&crew)) {
         // Ending a pool takes its locks, and those of the parent process may be held for ever.
         Some(other) if other.process != process => std::mem::forget(other),
         _ => {}
     }
     Some(crew)
+}
+
+impl Crew {
+    fn new(wanted: usize) -> Option<Self> {
+        let name = |index| format!("face-network-{index}");
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(wanted).thread_name(name).build().ok()?;
+        Some(Self { pool, wanted, process: std::process::id(), busy: AtomicUsize::new(0) })
+    }
+
+    fn spread<T: Send>(&self, network: impl FnOnce() -> T + Send) -> T {
+        let shift = Shift::new(self);
+        let parts = self.pool.current_num_threads() / shift.networks;
+        if parts > 1 { self.pool.install(|| in_parts(parts, network)) } else { in_parts(1, network) }
+    }
 }
 
 /// A network at work.
@@ -131,25 +143,27 @@ fn in_parts<T>(parts: usize, network: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
     use super::*;
 
     #[test]
     fn a_network_by_itself_is_spread_and_one_of_many_is_not() {
-        // The setting is the process's: one test for all of it.
-        set_threads(3).unwrap();
+        let crew = Crew::new(3).unwrap();
         assert_eq!(parts(), 1);
-        assert_eq!(spread(parts), 3);
-        assert_eq!(spread(|| spread(parts)), 1, "on a thread of the pool");
-        assert_eq!(spread(|| (spread(parts), parts()).1), 3, "and afterwards");
+        assert_eq!(crew.spread(parts), 3);
+        assert_eq!(crew.spread(|| spread(parts)), 1, "on a thread of the pool");
+        assert_eq!(crew.spread(|| (spread(parts), parts()).1), 3, "and afterwards");
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         assert_eq!(pool.install(|| spread(parts)), 1, "in a pool of the caller's");
-        let two = spread(|| std::thread::scope(|scope| scope.spawn(|| spread(parts)).join().unwrap()));
-        assert_eq!(two, 1, "three threads for two networks");
-        assert!(std::panic::catch_unwind(|| spread(|| std::panic::resume_unwind(Box::new("lost")))).is_err());
-        assert_eq!((spread(parts), parts()), (3, 1), "after a panic");
-        set_threads(1).unwrap();
-        assert_eq!(spread(parts), 1);
-        set_threads(0).unwrap();
+        assert_eq!(crew.spread(|| crew.spread(parts)), 1, "three threads for two networks");
+        let lost = AssertUnwindSafe(|| crew.spread(|| resume_unwind(Box::new("lost"))));
+        assert!(catch_unwind(lost).is_err());
+        assert_eq!((crew.spread(parts), parts()), (3, 1), "after a panic");
+    }
+
+    #[test]
+    fn more_threads_than_any_machine_has_are_refused() {
         assert!(matches!(set_threads(1025), Err(Error::InvalidParameter { parameter: "threads", .. })));
     }
 }

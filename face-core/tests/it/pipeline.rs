@@ -2,6 +2,7 @@
 
 use face_core::aligners::DetectorLandmarks;
 use face_core::detectors::{CenterFace, DetectionParams};
+use face_core::inference::set_threads;
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::{
     Aligner, Analysis, Embedder, Error, Face, FaceDetector, FacePipeline, Image, ImageView, ModelSource, Normalizer,
@@ -29,6 +30,12 @@ fn eight_threads_get_the_same_bits_as_one() {
     let photos: Vec<Image> = ["astronaut", "obama2"].map(|name| common::photo(&store, name)).into();
     let alone: Vec<Vec<u32>> = photos.iter().map(|p| bits(&pipeline.analyze(&p.view()).unwrap())).collect();
     assert!(alone.iter().all(|bits| bits.len() > 128));
+    // A network that is spread over threads, too.
+    for threads in [1, 3, 8, 0] {
+        set_threads(threads).unwrap();
+        let analysis = pipeline.analyze(&photos[0].view()).unwrap();
+        assert_eq!(bits(&analysis), alone[0], "{threads} threads for one network");
+    }
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
             .map(|worker| {

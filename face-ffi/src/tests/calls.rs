@@ -13,6 +13,7 @@ use crate::image::*;
 use crate::models::*;
 use crate::pipeline::*;
 use crate::space::*;
+use crate::stream::*;
 use crate::status::*;
 use crate::version::*;
 
@@ -146,7 +147,9 @@ const CALLS: &[Call] = calls![
     face_pipeline_open(_ _) face_pipeline_space(_) face_pipeline_detect(_ _ _) face_pipeline_align(_ _ _ _)
     face_pipeline_normalize(_ _ _ _) face_pipeline_aligned_crop(_ _ _ _) face_pipeline_embed(_ _ _)
     face_pipeline_embed_detection(_ _ _ _) face_pipeline_analyze(_ _ _) face_pipeline_analyze_largest(_ _ _) face_pipeline_analyze_batch(_ _ _ _)
-    face_pipeline_free(_)
+    face_set_threads(_) face_pipeline_free(_)
+    face_pipeline_stream(_ _ _) face_stream_has_room(_) face_stream_waiting(_) face_stream_push(_ _) face_stream_push_file(_ _)
+    face_stream_push_bytes(_ _ _) face_stream_take(_ _) face_stream_free(_)
     face_subjects_count(_) face_subjects_id(_ _) face_subjects_name(_ _) face_subjects_metadata(_ _)
     face_subjects_template_count(_ _) face_subjects_template(_ _ _ _) face_subjects_free(_)
     face_gallery_in_memory(_ _ _) face_gallery_create(_ _ _ _) face_gallery_open(_ _ _)

@@ -61,7 +61,7 @@ from ._gallery import (
     gallery_names,
 )
 from ._images import load
-from ._native import Crop, EmbeddingSpace, Image, Threshold, features, version
+from ._native import Crop, EmbeddingSpace, Image, Threshold, features, set_threads, version
 from ._notebook import draw
 from ._pipeline import Analysis, Face, Failure, Pipeline, Verification, default_pipeline, verify
 from ._stages import Aligner, Detection, Detector, Embedder, Normalizer
@@ -123,6 +123,7 @@ __all__ = [
     "group",
     "load",
     "models",
+    "set_threads",
     "similarity",
     "stack",
     "verify",

@@ -8,7 +8,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -289,19 +288,16 @@ class Pipeline:
 
         For the kinds of photos, ``color``, and what they raise, see ``facecore.load``.
         """
-        return self._analyze(image, color, keep=True)
-
-    def _analyze(self, image: ImageLike, color: ColorOrder, keep: bool, name: str | None = None) -> Analysis:
         picture = load(image, color)
         faces, rejected = self._native.analyze(picture)
-        name = name if name is not None else _name_of(image)
-        path = (os.fspath(image), color) if isinstance(image, (str, os.PathLike)) else None
-        photo = path if path is not None or not keep else (image, color)
+        return self._given(faces, rejected, (picture.width, picture.height), _name_of(image), self._kept(image, color))
+
+    def _given(self, faces: Any, rejected: Any, size: tuple[int, int], name: str | None, photo: Any) -> Analysis:
         return Analysis(
             [self._face(parts, photo) for parts in faces],
             [(Detection._given(parts), error) for parts, error in rejected],
             name,
-            (picture.width, picture.height),
+            size,
             photo,
         )
 
@@ -381,46 +377,47 @@ class Pipeline:
         progress: bool | None,
         total: int | None,
     ) -> Iterator[Analysis | Failure]:
-        def one(image: Any) -> Analysis | Failure:
-            name, picture = image
-            try:
-                return self._analyze(picture, color, keep=False, name=name)
-            except Exception as error:  # noqa: BLE001 (whatever it is, it is that photo's)
-                return Failure(name, error)
-
-        def taken(image: Any) -> Any:
-            """What a thread may look at later: pixels are copied now, because a camera writes the next frame to the same array."""
+        def push(image: Any) -> Any:
+            """Pixels are copied now, because a camera writes the next frame to the same array."""
             name: str | None = None
             try:
                 name = _name_of(image)
-                is_constant = isinstance(image, (str, os.PathLike, bytes, Image))
-                return (name, image if is_constant else load(image, color))
+                if isinstance(image, (str, os.PathLike)):
+                    path = os.fspath(image)
+                    stream.push_file(path)
+                    return (name, (path, color))
+                if isinstance(image, (bytes, bytearray, memoryview)):
+                    stream.push_bytes(bytes(image))
+                else:
+                    stream.push(load(image, color))
+                return (name, None)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it is that photo's)
+                return Failure(name, error)
+
+        def take() -> Analysis | Failure:
+            given = waiting.popleft()
+            shown.update()
+            if isinstance(given, Failure):
+                return given
+            name, photo = given
+            try:
+                return self._given(*stream.take(), name, photo)
             except Exception as error:  # noqa: BLE001
                 return Failure(name, error)
 
         shown = bar("analysing", total, "photo", progress)
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="facecore")
-        waiting: deque[Future[Analysis | Failure]] = deque()
+        stream = self._native.stream(threads, ahead)
+        waiting: deque[Any] = deque()
         try:
             for image in images:
-                given = taken(image)
-                if isinstance(given, Failure):
-                    failed: Future[Analysis | Failure] = Future()
-                    failed.set_result(given)
-                    waiting.append(failed)
-                else:
-                    waiting.append(pool.submit(one, given))
+                waiting.append(push(image))
                 if len(waiting) >= ahead:
-                    result = waiting.popleft().result()
-                    shown.update()
-                    yield result
+                    yield take()
             while waiting:
-                result = waiting.popleft().result()
-                shown.update()
-                yield result
+                yield take()
         finally:
-            # Also when the iteration is given up, or interrupted: photos that are under way end, no others begin.
-            pool.shutdown(wait=True, cancel_futures=True)
+            # Also when the iteration is given up, or interrupted.
+            stream.close()
             shown.close()
 
     def analyze_batch(
