@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use face_core::detectors::DetectionParams;
-use face_core::inference::{Model, TractModel, set_threads};
+use face_core::inference::{Engine, Model, TractModel, set_threads};
 use face_core::{FaceDetector, FacePipeline, Image, ModelSource, ModelStore, StreamParams, open_detector};
 use ndarray::Array4;
 use serde::Deserialize;
@@ -103,7 +103,7 @@ impl Worker {
                 if !self.detectors.contains_key(&detector) {
                     let params = DetectionParams { max_side: 640, small_side: None, ..Default::default() };
                     let source = ModelSource::File(detector.clone());
-                    let opened = open_detector(&ModelStore::open_default()?, &source, &params)?;
+                    let opened = open_detector(&ModelStore::open_default()?, &source, &params, &Engine::default())?;
                     self.detectors.insert(detector.clone(), opened);
                 }
                 let photo = Image::open(&photo)?;

@@ -81,7 +81,7 @@ impl Stages {
             OnnxEmbedder::from_bytes(&content, spec)
         };
         Ok(Self {
-            detector: open_detector(&store, &ModelSource::Default, &Default::default())?,
+            detector: open_detector(&store, &ModelSource::Default, &Default::default(), &Default::default())?,
             corners: DlibFivePoint::from_bytes(&store.read("dlib-5-point")?, DlibFivePointParams::default())?,
             embedders: HashMap::from([
                 (POINTS, embedder(&templates::DLIB_150)?),

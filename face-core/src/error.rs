@@ -293,6 +293,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// The library of an engine cannot be loaded.
+    #[error("the engine {engine} cannot be loaded from {}: {reason}", library.display())]
+    EngineUnavailable {
+        /// Its name.
+        engine: &'static str,
+        /// What was looked for: a path, or a name that the system looks for where libraries are.
+        library: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// No entry of the catalogue has this name.
     #[error("the catalogue has no {kind} named \"{name}\"; it has: {known}")]
     UnknownName {

@@ -4,6 +4,7 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use face_core::detectors::DetectionParams;
+use face_core::inference::Engine;
 use face_core::models::EmbedderSpec;
 use face_core::{Aligner as _, Embedder as _, FaceCrop, FaceDetector as _, FacePipeline, ModelSource, Normalizer as _};
 use face_core::{ImageView, PipelineParams};
@@ -111,6 +112,7 @@ impl face_pipeline_params_t {
             }?,
             variant: unsafe { optional_text(self.embedder_variant, "params->embedder_variant") }?.map(str::to_owned),
             embedder_spec: spec.map(EmbedderSpec::from_toml).transpose()?,
+            engine: Engine::default(),
         })
     }
 }

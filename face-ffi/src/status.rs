@@ -150,6 +150,7 @@ fn status_of(error: &Error) -> face_status_t {
         Error::SpaceMismatch { .. } => face_status_t::FACE_STATUS_SPACE_MISMATCH,
         Error::InvalidEmbedding { .. } => face_status_t::FACE_STATUS_INVALID_EMBEDDING,
         Error::ThresholdUnknown { .. } => face_status_t::FACE_STATUS_THRESHOLD_UNKNOWN,
+        Error::EngineUnavailable { .. } => face_status_t::FACE_STATUS_INFERENCE,
         Error::ModelMissing { .. } => face_status_t::FACE_STATUS_MODEL_MISSING,
         Error::ModelCorrupt { .. } => face_status_t::FACE_STATUS_MODEL_CORRUPT,
         Error::ModelInvalid { .. } => face_status_t::FACE_STATUS_MODEL_INVALID,

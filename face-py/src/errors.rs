@@ -100,7 +100,10 @@ fn class_of(error: &Error) -> &'static str {
         Error::GalleryVersion { .. } | Error::GalleryStore { .. } => "GalleryError",
         Error::ThresholdUnknown { .. } => "ThresholdUnknownError",
         Error::ModelMissing { .. } => "ModelMissingError",
-        Error::ModelCorrupt { .. } | Error::ModelInvalid { .. } | Error::Inference { .. } => "ModelError",
+        Error::EngineUnavailable { .. }
+        | Error::ModelCorrupt { .. }
+        | Error::ModelInvalid { .. }
+        | Error::Inference { .. } => "ModelError",
         Error::Pull { .. } => "PullError",
         // A path that no system has, with a NUL in it.
         Error::Io { source, .. } if source.kind() == ErrorKind::InvalidInput => "ParameterError",

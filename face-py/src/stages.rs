@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use face_core::detectors::DetectionParams;
+use face_core::inference::Engine;
 use face_core::models::EmbedderSpec;
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::{
@@ -104,7 +105,7 @@ impl NativeDetector {
     ) -> Outcome<Self> {
         let params = DetectionParams { score_threshold, nms_threshold, min_size, max_faces, max_side, small_side };
         let (store, source) = model.open()?;
-        Ok(Self { stage: Arc::from(py.detach(|| open_detector(&store, &source, &params))?) })
+        Ok(Self { stage: Arc::from(py.detach(|| open_detector(&store, &source, &params, &Engine::default()))?) })
     }
 
     /// All faces, the most certain first.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::gallery::{ApproximateParams, Gallery, LocalGallery, LocalGalleryParams};
 #[cfg(feature = "postgres")]
 use crate::gallery::{HnswParams, PostgresGallery, PostgresIndex, PostgresParams, PostgresTls};
+use crate::inference::Engine;
 use crate::models::{ModelStore, Role};
 use crate::pipeline::{FacePipeline, ModelSource, PipelineParams, open_detector};
 use crate::stage::{EmbeddingSpace, FaceDetector, Metric, Threshold};
@@ -94,7 +95,12 @@ impl DetectorOptions {
     }
 
     pub(super) fn open(&self) -> Result<Box<dyn FaceDetector>> {
-        open_detector(&ModelStore::open_default()?, &source(self.detector.as_deref()), &self.params())
+        open_detector(
+            &ModelStore::open_default()?,
+            &source(self.detector.as_deref()),
+            &self.params(),
+            &Engine::default(),
+        )
     }
 }
 
@@ -124,6 +130,7 @@ impl PipelineOptions {
             embedder: source(self.embedder.as_deref()),
             variant: self.variant.clone(),
             embedder_spec: self.spec.as_ref().map(EmbedderSpec::open).transpose()?,
+            engine: Engine::default(),
         })
     }
 

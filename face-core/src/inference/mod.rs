@@ -1,17 +1,26 @@
 //! The seam to the engine that runs the networks.
 //!
-//! The rest of the crate knows [`Model`] alone, so that other engines, and fakes in tests, fit behind it.
+//! The rest of the crate knows [`Model`] alone, so that other engines, and fakes in tests, fit behind it. [`Engine`] says which one
+//! opens a file.
 
+mod engine;
 mod fusion;
 mod kernels;
+#[cfg(feature = "ort")]
+mod onnxruntime;
 mod prelu;
 mod threads;
 mod tract;
 
 use ndarray::{Array4, ArrayD};
+#[cfg(feature = "ort")]
+pub use ort;
 
 use crate::error::{Error, Result};
 
+pub use self::engine::Engine;
+#[cfg(feature = "ort")]
+pub use self::onnxruntime::{OnnxRuntime, OrtModel};
 pub use self::threads::set_threads;
 pub use self::tract::TractModel;
 

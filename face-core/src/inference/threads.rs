@@ -60,6 +60,12 @@ pub fn set_threads(threads: usize) -> Result<()> {
     Ok(())
 }
 
+/// How many threads an engine with threads of its own may use for a call from here; 0 for one for each core.
+#[cfg(feature = "ort")]
+pub(super) fn wanted_here() -> usize {
+    if rayon::current_thread_index().is_some() { 1 } else { WANTED.load(Ordering::Relaxed) }
+}
+
 /// Into how many parts the operators of the network that runs on this thread are cut.
 pub(super) fn parts() -> usize {
     PARTS.get()

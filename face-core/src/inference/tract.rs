@@ -129,7 +129,7 @@ fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> std::result::Result<T, S
     }
 }
 
-fn signature_of(name: &str, proto: &pb::ModelProto) -> TractResult<ModelSignature> {
+pub(super) fn signature_of(name: &str, proto: &pb::ModelProto) -> TractResult<ModelSignature> {
     let graph = proto.graph.as_ref().ok_or_else(|| format_err!("there is no graph in it"))?;
     let is_weight = |info: &&pb::ValueInfoProto| graph.initializer.iter().any(|weight| weight.name == info.name);
     Ok(ModelSignature {

@@ -10,7 +10,7 @@ use crate::embedders::OnnxEmbedder;
 use crate::error::{Error, Result};
 use crate::files::sha256_hex;
 use crate::geometry::LandmarkScheme;
-use crate::inference::{Model, TractModel};
+use crate::inference::{Engine, Model};
 use crate::models::{CatalogueEntry, EmbedderSpec, EntryKind, ModelStore, Role};
 use crate::normalizers::SimilarityNormalizer;
 use crate::stage::{Aligner, Embedder, FaceDetector};
@@ -48,6 +48,8 @@ pub struct PipelineParams {
     /// What the embedder must be told about itself: needed for a file of one's own, and instead of a variant for a
     /// catalogue model. Stages 2 and 3 follow from it.
     pub embedder_spec: Option<EmbedderSpec>,
+    /// What runs the networks.
+    pub engine: Engine,
 }
 
 impl PipelineParams {
@@ -100,7 +102,7 @@ impl FacePipeline {
     /// # Ok::<(), face_core::Error>(())
     /// ```
     pub fn open(store: &ModelStore, params: &PipelineParams) -> Result<Self> {
-        let detector = open_detector(store, &params.detector, &params.detection)?;
+        let detector = open_detector(store, &params.detector, &params.detection, &params.engine)?;
         let embedder = open_embedder(store, params)?;
         let aligner = open_aligner(store, embedder.crop_spec().template.landmarks.scheme)?;
         let normalizer = SimilarityNormalizer::new(embedder.crop_spec().clone())?;
@@ -116,11 +118,13 @@ pub fn open_detector(
     store: &ModelStore,
     source: &ModelSource,
     params: &DetectionParams,
+    engine: &Engine,
 ) -> Result<Box<dyn FaceDetector>> {
     let (entry, name, content) = load(store, source, Role::Detector)?;
-    let model: Arc<dyn Model> = Arc::new(TractModel::from_onnx(name, &content)?);
-    let centerface = |model| Ok(Box::new(CenterFace::new(model, params.clone())?) as Box<dyn FaceDetector>);
-    let yunet = |model| Ok(Box::new(YuNet::new(model, params.clone())?) as Box<dyn FaceDetector>);
+    let model = engine.model(name, &content)?;
+    let centerface =
+        |model: Arc<dyn Model>| Ok(Box::new(CenterFace::new(model, params.clone())?) as Box<dyn FaceDetector>);
+    let yunet = |model: Arc<dyn Model>| Ok(Box::new(YuNet::new(model, params.clone())?) as Box<dyn FaceDetector>);
     match entry.map(|entry| entry.kind) {
         Some(EntryKind::Centerface) => centerface(model),
         Some(EntryKind::Yunet) => yunet(model),
@@ -154,8 +158,8 @@ pub fn open_embedder(store: &ModelStore, params: &PipelineParams) -> Result<Box<
     let (entry, name, content) = load(store, &params.embedder, Role::Embedder)?;
     let spec = params.resolved_spec(store)?;
     let digest = entry.map_or_else(|| sha256_hex(&content), |entry| entry.weights_digest().to_owned());
-    let model = TractModel::from_onnx(name, &content)?;
-    Ok(Box::new(OnnxEmbedder::new(Arc::new(model), digest, spec)?))
+    let model = params.engine.model(name, &content)?;
+    Ok(Box::new(OnnxEmbedder::new(model, digest, spec)?))
 }
 
 /// dlib's 5-point predictor from the catalogue.

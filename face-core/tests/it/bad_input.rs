@@ -5,7 +5,7 @@ use std::path::Path;
 use face_core::aligners::{DetectorLandmarks, DlibFivePoint, DlibFivePointParams};
 use face_core::detectors::{CenterFace, DetectionParams, YuNet};
 use face_core::embedders::{EmbedderSpec, OnnxEmbedder};
-use face_core::inference::{Model, TractModel};
+use face_core::inference::{Engine, Model, TractModel};
 use face_core::models::formats::dlib_resnet_to_onnx;
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::templates::Template;
@@ -159,7 +159,7 @@ fn wrong_models_are_refused_when_they_are_loaded() {
         is_invalid(CenterFace::from_bytes(content, DetectionParams::default()).err());
         is_invalid(YuNet::from_bytes(content, DetectionParams::default()).err());
         let source = ModelSource::Bytes { name: "wrong".into(), content: content.to_vec() };
-        is_invalid(face_core::open_detector(&store, &source, &DetectionParams::default()).err());
+        is_invalid(face_core::open_detector(&store, &source, &DetectionParams::default(), &Engine::default()).err());
     }
     for content in [&recogniser[..], &detector, b"", &predictor[..1000], b"\x01"] {
         is_invalid(DlibFivePoint::from_bytes(content, DlibFivePointParams::default()).err());
@@ -230,7 +230,9 @@ fn stages_that_do_not_fit_together_are_an_error_and_not_an_empty_answer() {
     let test = "stages_that_do_not_fit_together_are_an_error_and_not_an_empty_answer";
     let Some(store) = common::store(test) else { return };
     let open = || {
-        let detector = face_core::open_detector(&store, &ModelSource::Default, &DetectionParams::default()).unwrap();
+        let detector =
+            face_core::open_detector(&store, &ModelSource::Default, &DetectionParams::default(), &Engine::default())
+                .unwrap();
         (detector, face_core::open_embedder(&store, &PipelineParams::default()).unwrap())
     };
     let photo = common::photo(&store, "astronaut");

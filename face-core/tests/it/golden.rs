@@ -3,6 +3,7 @@
 use face_core::aligners::{DlibFivePoint, DlibFivePointParams, FaceRectangle};
 use face_core::detectors::{CenterFace, DetectionParams, YuNet};
 use face_core::embedders::{EmbedderSpec, OnnxEmbedder};
+use face_core::inference::Engine;
 use face_core::models::Catalogue;
 use face_core::normalizers::SimilarityNormalizer;
 use face_core::templates::Template;
@@ -50,17 +51,17 @@ fn assert_same_sources(golden: &Value, store: &ModelStore) {
 fn detections_of_centerface_agree_with_onnxruntime() {
     let test = "detections_of_centerface_agree_with_onnxruntime";
     let Some(store) = common::store(test) else { return };
-    compare_detections(&store, "centerface", &store.read("centerface").unwrap(), 13);
+    compare_detections(&store, &Engine::default(), "centerface", &store.read("centerface").unwrap(), 13);
 }
 
 #[test]
 fn detections_of_yunet_agree_with_opencv() {
     let test = "detections_of_yunet_agree_with_opencv";
     let (Some(store), Some(yunet)) = (common::store(test), common::yunet(test)) else { return };
-    compare_detections(&store, "yunet", &yunet, 5);
+    compare_detections(&store, &Engine::default(), "yunet", &yunet, 5);
 }
 
-fn compare_detections(store: &ModelStore, detector: &str, network: &[u8], at_least: usize) {
+pub(crate) fn compare_detections(store: &ModelStore, engine: &Engine, detector: &str, network: &[u8], at_least: usize) {
     let golden = golden("detection.json");
     assert_same_sources(&golden, store);
     let tolerance = |what: &str| number(&golden["tolerance"][what]);
@@ -73,8 +74,8 @@ fn compare_detections(store: &ModelStore, detector: &str, network: &[u8], at_lea
         };
         let photo = case["photo"].as_str().unwrap();
         let detector: Box<dyn FaceDetector> = match detector {
-            "centerface" => Box::new(CenterFace::from_bytes(network, params).unwrap()),
-            _ => Box::new(YuNet::from_bytes(network, params).unwrap()),
+            "centerface" => Box::new(CenterFace::new(engine.model("CenterFace", network).unwrap(), params).unwrap()),
+            _ => Box::new(YuNet::new(engine.model("YuNet", network).unwrap(), params).unwrap()),
         };
         let found = detector.detect(&common::photo(store, photo).view()).unwrap();
         let expected = list(&case["faces"]);
@@ -179,11 +180,13 @@ fn landmarks_agree_with_dlib() {
 }
 
 /// The recogniser without any averaging, its vectors as the network gives them.
-fn raw_recogniser(store: &ModelStore, template: &str) -> OnnxEmbedder {
+fn raw_recogniser(store: &ModelStore, engine: &Engine, template: &str) -> OnnxEmbedder {
     let entry = Catalogue::builtin().entry("dlib-resnet-v1").unwrap();
     let crops = CropSpec::single(Template::by_name(template).unwrap().clone());
     let spec = EmbedderSpec { crops, mirror: false, metric: Metric::Euclidean, ..entry.embedder_spec(None).unwrap() };
-    OnnxEmbedder::from_bytes(&store.read("dlib-resnet-v1").unwrap(), spec).unwrap()
+    let content = store.read("dlib-resnet-v1").unwrap();
+    let model = engine.model("dlib-resnet-v1", &content).unwrap();
+    OnnxEmbedder::new(model, entry.weights_digest().to_owned(), spec).unwrap()
 }
 
 fn distance(ours: &[f32], theirs: &Value) -> f64 {
@@ -195,10 +198,14 @@ fn distance(ours: &[f32], theirs: &Value) -> f64 {
 #[test]
 fn embeddings_agree_with_dlib() {
     let Some(store) = common::store("embeddings_agree_with_dlib") else { return };
+    compare_embeddings(&store, &Engine::default());
+}
+
+pub(crate) fn compare_embeddings(store: &ModelStore, engine: &Engine) {
     let golden = golden("embedding.json");
-    assert_same_sources(&golden, &store);
-    let photo = common::photo(&store, golden["photo"].as_str().unwrap());
-    let recogniser = raw_recogniser(&store, "dlib150");
+    assert_same_sources(&golden, store);
+    let photo = common::photo(store, golden["photo"].as_str().unwrap());
+    let recogniser = raw_recogniser(store, engine, "dlib150");
     for case in list(&golden["windows"]) {
         let at = |what: &str| number(&case[what]) as u32;
         let mirror = case["mirror"].as_bool().unwrap();
@@ -221,7 +228,7 @@ fn crops_on_dlib_s_template_are_dlib_s_chips() {
     let normalizer = SimilarityNormalizer::new(CropSpec::single(template)).unwrap();
     let landmarks = Landmarks::eye_corners_nose(points(&golden["chip"]["landmarks"]));
     let crop = normalizer.normalize(&photo.view(), &landmarks).unwrap();
-    let embedding = raw_recogniser(&store, "dlib150-corners").embed(&crop).unwrap();
+    let embedding = raw_recogniser(&store, &Engine::default(), "dlib150-corners").embed(&crop).unwrap();
     let distance = distance(embedding.vector(), &golden["chip"]["vector"]);
     // Both resample in their own way; two photos of one person are about 0.4 apart.
     assert!(distance <= number(&golden["tolerance"]["chip_euclidean"]), "{distance}");

@@ -15,6 +15,8 @@ mod groupface;
 mod learning;
 mod lfw;
 mod losses;
+#[cfg(feature = "ort")]
+mod onnxruntime;
 mod pipeline;
 mod postgres;
 mod pull;

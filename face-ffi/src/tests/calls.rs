@@ -13,8 +13,8 @@ use crate::image::*;
 use crate::models::*;
 use crate::pipeline::*;
 use crate::space::*;
-use crate::stream::*;
 use crate::status::*;
+use crate::stream::*;
 use crate::version::*;
 
 /// The argument that says nothing: NULL or 0.
