@@ -1310,9 +1310,128 @@ face_status_t face_pipeline_analyze_batch(const face_pipeline_t *pipeline,
                                           face_batch_t **batch);
 
 /**
+ * Sets over how many threads a network is spread that a call runs by itself, in the whole process.
+ *
+ * Calls from several threads at once share them; within a batch or a stream, where there is a photo for each core, a network has one
+ * thread. The numbers are the same for every setting.
+ *
+ * @param threads 1 for none but the caller's; 0 for one for each core, as it is from the beginning; at most 1024.
+ * @return FACE_STATUS_INVALID_ARGUMENT for more.
+ */
+face_status_t face_set_threads(size_t threads);
+
+/**
  * Frees a pipeline, which no thread may be using any more. NULL is nothing.
  */
 void face_pipeline_free(face_pipeline_t *pipeline);
+
+/* ====================================================================================================
+ * Streams: many photos, one after the other
+ * ==================================================================================================== */
+
+/**
+ * Photos on their way through a pipeline, spread over threads: push some, take results in the same order.
+ *
+ *   while (next < count || face_stream_waiting(stream) > 0) {
+ *     while (next < count && face_stream_has_room(stream))
+ *       face_stream_push_file(stream, paths[next++]);
+ *     if (face_stream_take(stream, &analysis) != FACE_STATUS_OK)
+ *       fprintf(stderr, "%s\n", face_last_error());  // This photo's; the others go on.
+ *     ...
+ *     face_analysis_free(analysis);
+ *     analysis = NULL;
+ *   }
+ *
+ * Any number of threads may push and take at the same time. It keeps what it needs of its pipeline, which may be freed before. Free it
+ * with face_stream_free() when no thread uses it.
+ */
+typedef struct face_stream_t face_stream_t;
+
+/**
+ * Settings of a stream. Members that are 0 have their default.
+ */
+typedef struct {
+  /**
+   * sizeof(face_stream_params_t).
+   */
+  size_t struct_size;
+  /**
+   * Number of threads, which are the stream's own; one for each core by default, at most 1024.
+   */
+  size_t threads;
+  /**
+   * How many photos may be pushed before the first result of them is taken, which bounds the memory; twice the number of threads by
+   * default, at most 100000.
+   */
+  size_t ahead;
+} face_stream_params_t;
+
+/**
+ * A stream through a pipeline.
+ *
+ * @param pipeline The pipeline.
+ * @param params   NULL for the default ones.
+ * @param stream   Receives the stream.
+ * @return FACE_STATUS_INVALID_ARGUMENT for settings out of range, and where threads cannot be started.
+ */
+face_status_t face_pipeline_stream(const face_pipeline_t *pipeline, const face_stream_params_t *params, face_stream_t **stream);
+
+/**
+ * Whether a photo may be pushed before a result is taken; false after a failure.
+ */
+bool face_stream_has_room(const face_stream_t *stream);
+
+/**
+ * How many photos were pushed whose results were not taken; 0 after a failure.
+ */
+size_t face_stream_waiting(const face_stream_t *stream);
+
+/**
+ * Pushes a photo. Its pixels are copied, because they are looked at later: the next frame may be written to the same place.
+ *
+ * @param stream The stream.
+ * @param view   The photo.
+ * @return FACE_STATUS_INVALID_ARGUMENT where there is no room; FACE_STATUS_IMAGE_BUFFER where size, stride and format do not fit. It
+ *         was then not pushed, and has no result.
+ */
+face_status_t face_stream_push(const face_stream_t *stream,
+                               const face_image_view_t *view);
+
+/**
+ * Pushes a photo in a file, which is read and decoded on a thread of the stream.
+ *
+ * @param stream The stream.
+ * @param path   Copied.
+ * @return FACE_STATUS_INVALID_ARGUMENT where there is no room. That the file cannot be read is the photo's result.
+ */
+face_status_t face_stream_push_file(const face_stream_t *stream, const char *path);
+
+/**
+ * Pushes a photo as the content of a file, which is decoded on a thread of the stream.
+ *
+ * @param stream The stream.
+ * @param bytes  Copied.
+ * @param length Number of bytes.
+ * @return FACE_STATUS_INVALID_ARGUMENT where there is no room. That they are no photo is the photo's result.
+ */
+face_status_t face_stream_push_bytes(const face_stream_t *stream, const uint8_t *bytes, size_t length);
+
+/**
+ * Waits for the result that is next in the order of the photos, and takes it.
+ *
+ * @param stream   The stream.
+ * @param analysis Receives the analysis, as of face_pipeline_analyze().
+ * @return What went wrong with this photo, which has then been taken and does not end the stream. FACE_STATUS_INVALID_ARGUMENT where
+ *         no photo is on its way (face_stream_waiting() tells).
+ */
+face_status_t face_stream_take(const face_stream_t *stream,
+                               face_analysis_t **analysis);
+
+/**
+ * Ends a stream, which no thread may be using any more. Photos that were begun are finished in the background, the others dropped. NULL
+ * is nothing.
+ */
+void face_stream_free(face_stream_t *stream);
 
 /* ====================================================================================================
  * Galleries: settings

@@ -189,7 +189,7 @@ mod tests {
     fn a_thread_of_the_only_pool_does_the_work_itself() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let results: Vec<usize> = pool.install(|| {
-            let queue = queue(0, 3);
+            let queue = queue(0, 20);
             (0..20).for_each(|number| {
                 queue.push(move || number + 1);
             });

@@ -8,7 +8,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
-__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "picture_endings", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "verify", "version"]
+__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "NativeStream", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "picture_endings", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "set_threads", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "verify", "version"]
 
 @final
 class Crop:
@@ -356,6 +356,36 @@ class NativePipeline:
         """
         Stages 2 to 4 for one detection.
         """
+    def stream(self, /, threads: SupportsIndex, ahead: SupportsIndex) -> NativeStream:
+        """
+        Photos on their way, on so many threads, with so many ahead.
+        """
+
+@final
+class NativeStream:
+    """
+    Photos on their way through a pipeline.
+    """
+    def close(self, /) -> None:
+        """
+        Photos that were begun are finished in the background, and no others begin.
+        """
+    def push(self, /, image: Image) -> None:
+        """
+        A picture.
+        """
+    def push_bytes(self, /, content: "bytes") -> None:
+        """
+        The content of a file.
+        """
+    def push_file(self, /, path: str | PathLike[str]) -> None:
+        """
+        A file, which is read on a thread of the stream.
+        """
+    def take(self, /) -> "tuple[list[tuple[Any, ...]], list[tuple[Any, ...]], tuple[int, int]]":
+        """
+        The result that is next in the order: faces, rejected detections, width and height. Raises what went wrong with the photo.
+        """
 
 @final
 class Threshold:
@@ -498,6 +528,15 @@ def score_lfw(pairs: "str", photos: "dict[str, numpy.ndarray | str]", space: Emb
     Scores embeddings of photos on a list of pairs; `photos` has the values, or why there are none. Returns the accuracy (mean,
     standard deviation, folds), similarities of same and of different pairs by fold, and thresholds over all pairs of photos of
     different people: (threshold, tar).
+    """
+
+def set_threads(threads: SupportsIndex) -> None:
+    """
+    Sets over how many threads a network is spread that a call runs by itself, in the whole process: 1 for none but the caller's, 0 for
+    one on each core, as it is from the beginning.
+
+    Several calls at once share them; within a stream, batch or folder, where there is a photo for each core, a network has one thread.
+    The numbers are the same for every setting. Raises ParameterError for more than 1024.
     """
 
 def similarities(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "numpy.ndarray", second_space: EmbeddingSpace) -> "numpy.ndarray":
