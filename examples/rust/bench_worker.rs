@@ -1,7 +1,7 @@
 //! The side of face-core in `tests/bench/compare`: does what each line of its input asks for, and answers with a line of JSON.
 //!
 //! `{"work": "network", "model": FILE, "shape": [1, 3, 112, 112], "times": 5}`, `{"work": "photo", "photo": FILE}`,
-//! `{"work": "folder", "photos": [FILE, ...]}`, `{"work": "detect", "detector": NAME, "photo": FILE, "times": 5}`,
+//! `{"work": "folder", "photos": [FILE, ...]}`, `{"work": "stages", "photos": [FILE, ...]}`, `{"work": "detect", "detector": NAME, "photo": FILE, "times": 5}`,
 //! `{"work": "memory"}`. The number of threads is the argument.
 #![allow(clippy::print_stdout)] // It is a program.
 
@@ -28,6 +28,8 @@ enum Work {
     Photo { photo: PathBuf },
     /// Many photos, from files to embeddings.
     Folder { photos: Vec<PathBuf> },
+    /// Many photos, stage by stage and one after the other.
+    Stages { photos: Vec<PathBuf> },
     /// A detector alone, on a decoded photo.
     Detect { detector: PathBuf, photo: PathBuf, times: usize },
     /// The most memory that this process has had.
@@ -99,6 +101,7 @@ impl Worker {
                 }
                 json!({ "seconds": start.elapsed().as_secs_f64(), "faces": faces })
             }
+            Work::Stages { photos } => json!({ "stages": stages(&*self.pipeline()?, &photos)? }),
             Work::Detect { detector, photo, times } => {
                 if !self.detectors.contains_key(&detector) {
                     let params = DetectionParams { max_side: 640, small_side: None, ..Default::default() };
@@ -119,6 +122,30 @@ impl Worker {
         let pipeline = self.pipeline.take().map_or_else(|| FacePipeline::open_default().map(Arc::new), Ok)?;
         Ok(Arc::clone(self.pipeline.insert(pipeline)))
     }
+}
+
+/// Milliseconds of each stage, means over the photos or the faces.
+fn stages(pipeline: &FacePipeline, photos: &[PathBuf]) -> face_core::Result<Value> {
+    let mut taken = [(); 5].map(|()| Vec::new());
+    for path in photos {
+        let photo = noted(&mut taken[0], || Image::open(path))?;
+        let view = photo.view();
+        for detection in noted(&mut taken[1], || pipeline.detector.detect(&view))? {
+            let landmarks = noted(&mut taken[2], || pipeline.aligner.align(&view, &detection))?;
+            let crop = noted(&mut taken[3], || pipeline.normalizer.normalize(&view, &landmarks))?;
+            noted(&mut taken[4], || pipeline.embedder.embed(&crop))?;
+        }
+    }
+    let [decode, detect, align, normalize, embed] =
+        taken.map(|times: Vec<f64>| times.iter().sum::<f64>() / times.len().max(1) as f64);
+    Ok(json!({ "decode": decode, "detect": detect, "align": align, "normalize": normalize, "embed": embed }))
+}
+
+fn noted<T>(times: &mut Vec<f64>, work: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let result = work();
+    times.push(start.elapsed().as_secs_f64() * 1e3);
+    result
 }
 
 /// The median over so many runs.

@@ -57,7 +57,7 @@
 //! # Features
 //! The default build links no library of the system; a C compiler assembles the matrix kernels of tract. `pull` brings models from their sources, `draw` draws detections
 //! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `train` has losses, GroupFace and
-//! backbones to learn with, `cli` is the command `face`.
+//! backbones to learn with, `ort` runs networks on a library of onnxruntime that the program brings, `cli` is the command `face`.
 //!
 //! # The manual
 //! [Models](guide::models), [detection](guide::detection), [alignment](guide::alignment),

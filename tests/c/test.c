@@ -593,13 +593,16 @@ static void test_stream(void)
 {
   face_stream_t *stream = UNTOUCHED(face_stream_t);
   face_analysis_t *analysis = NULL;
-  face_stream_params_t params = {0};
+  face_stream_params_t params = {0, 0, 0};
   IS_INVALID(face_pipeline_stream(pipeline, &params, &stream)); /* struct_size */
-  params = (face_stream_params_t){.struct_size = sizeof params, .threads = 1025};
+  params.struct_size = sizeof params;
+  params.threads = 1025;
   IS_INVALID(face_pipeline_stream(pipeline, &params, &stream));
-  params = (face_stream_params_t){.struct_size = sizeof params, .ahead = 100001};
+  params.threads = 0;
+  params.ahead = 100001;
   IS_INVALID(face_pipeline_stream(pipeline, &params, &stream));
-  params = (face_stream_params_t){.struct_size = sizeof params, .threads = 2, .ahead = 3};
+  params.threads = 2;
+  params.ahead = 3;
   IS_NULL(face_pipeline_stream(NULL, &params, &stream));
   IS_NULL(face_pipeline_stream(pipeline, &params, NULL));
   CHECK(stream == UNTOUCHED(face_stream_t));
@@ -614,13 +617,14 @@ static void test_stream(void)
   WORKS(face_pipeline_analyze(pipeline, &pixels, &analysis));
   values_of(analysis, expected);
   analysis = NULL;
-  unsigned char *frame = malloc(pixels.stride * pixels.height);
+  unsigned char *frame = (unsigned char *)malloc(pixels.stride * pixels.height);
   memcpy(frame, pixels.data, pixels.stride * pixels.height);
   face_image_view_t view = pixels;
   view.data = frame;
   IS_NULL(face_stream_push(NULL, &view));
   IS_NULL(face_stream_push(stream, NULL));
-  FAILS(face_stream_push(stream, &(face_image_view_t){frame, 63, 64, 64, FACE_PIXEL_GRAY8}), FACE_STATUS_IMAGE_BUFFER);
+  const face_image_view_t too_narrow = view_of(frame, 64, 64, 63, FACE_PIXEL_GRAY8);
+  FAILS(face_stream_push(stream, &too_narrow), FACE_STATUS_IMAGE_BUFFER);
   WORKS(face_stream_push(stream, &view));
   memset(frame, 0, pixels.stride * pixels.height);
   free(frame);

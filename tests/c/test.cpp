@@ -100,10 +100,10 @@ int main(int argc, char **argv)
   CHECK(values(stream.take().analysis->largest()->embedding) == values(one));
   const face::BatchItem missing = stream.take();
   CHECK(!missing.analysis && missing.error->status() == FACE_STATUS_NOT_FOUND);
-  const face::Stream moved = std::move(stream);
-  CHECK(values(moved.take().analysis->largest()->embedding) == values(one));
-  moved.push_bytes({0, 1, 2});
-  CHECK(moved.take().error->status() == FACE_STATUS_IMAGE_DECODE && moved.waiting() == 0);
+  const face::Stream other_stream = std::move(stream);
+  CHECK(values(other_stream.take().analysis->largest()->embedding) == values(one));
+  other_stream.push_bytes({0, 1, 2});
+  CHECK(other_stream.take().error->status() == FACE_STATUS_IMAGE_DECODE && other_stream.waiting() == 0);
   face::set_threads(2);
   throws(FACE_STATUS_INVALID_ARGUMENT, [] { face::set_threads(5000); });
 
