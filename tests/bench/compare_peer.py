@@ -34,11 +34,14 @@ def session(path):
 
     model = onnx.load(path)
     weights = {weight.name for weight in model.graph.initializer}
+    # Weights that are inputs, too, would not be folded into one another.
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     for value in [*model.graph.input, *model.graph.output]:
-        if value.name not in weights:
-            for index, side in enumerate(value.type.tensor_type.shape.dim):
-                if index != 1:
-                    side.dim_param = f"{value.name}_{index}"
+        for index, side in enumerate(value.type.tensor_type.shape.dim):
+            if index != 1:
+                side.dim_param = f"{value.name}_{index}"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = THREADS
     options.log_severity_level = 3

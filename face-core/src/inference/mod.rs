@@ -16,7 +16,7 @@ use ndarray::{Array4, ArrayD};
 #[cfg(feature = "ort")]
 pub use ort;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ensure_finite};
 
 pub use self::engine::Engine;
 #[cfg(feature = "ort")]
@@ -78,4 +78,21 @@ impl ModelSignature {
     pub(crate) fn unfit(&self, role: &'static str, expected: impl Into<String>) -> Error {
         Error::ModelInvalid { model: self.name.clone(), role, expected: expected.into(), actual: self.describe() }
     }
+}
+
+/// The error for bytes that are no network with one image input.
+fn no_network(name: &str, actual: String) -> Error {
+    Error::ModelInvalid {
+        model: name.to_owned(),
+        role: "a network",
+        expected: "an ONNX model with one image input".to_owned(),
+        actual,
+    }
+}
+
+/// An input in the order of its axes, with finite values alone.
+fn checked(name: &str, input: Array4<f32>) -> Result<Array4<f32>> {
+    let input = if input.is_standard_layout() { input } else { input.as_standard_layout().into_owned() };
+    ensure_finite(&format!("the input of {name}"), input.as_slice().unwrap_or_default())?;
+    Ok(input)
 }

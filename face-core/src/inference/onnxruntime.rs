@@ -13,8 +13,8 @@ use prost::Message as _;
 use tract_onnx::pb;
 
 use super::tract::signature_of;
-use super::{Model, ModelSignature, threads};
-use crate::error::{Error, Result, ensure_finite};
+use super::{Model, ModelSignature, checked, no_network, threads};
+use crate::error::{Error, Result};
 
 /// The name of the engine in messages.
 const ENGINE: &str = "onnxruntime";
@@ -132,12 +132,7 @@ impl OrtModel {
     /// have, or declare other than one input.
     pub fn from_onnx(runtime: &OnnxRuntime, name: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let name = name.into();
-        let invalid = |actual: String| Error::ModelInvalid {
-            model: name.clone(),
-            role: "a network",
-            expected: "an ONNX model with one image input".to_owned(),
-            actual,
-        };
+        let invalid = |actual| no_network(&name, actual);
         if bytes.is_empty() {
             return Err(invalid("an empty file".to_owned()));
         }
@@ -178,9 +173,8 @@ impl Model for OrtModel {
 
     fn run(&self, input: Array4<f32>) -> Result<Vec<ArrayD<f32>>> {
         let failed = |reason: String| Error::Inference { model: self.signature.name.clone(), reason };
-        let input = if input.is_standard_layout() { input } else { input.as_standard_layout().into_owned() };
+        let input = checked(&self.signature.name, input)?;
         let values = input.as_slice().unwrap_or_default();
-        ensure_finite(&format!("the input of {}", self.signature.name), values)?;
         let wanted = threads::wanted_here();
         let idle = {
             let mut idle = self.lock();

@@ -10,8 +10,8 @@ use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::format_err;
 
-use super::{Model, ModelSignature, TensorInfo};
-use crate::error::{Error, Result, ensure_finite};
+use super::{Model, ModelSignature, TensorInfo, checked, no_network};
+use crate::error::{Error, Result};
 
 type Plan = Arc<TypedRunnableModel>;
 /// Filled by the first thread that needs the plan; others that need the same one wait for it, and nobody else does.
@@ -37,12 +37,7 @@ impl TractModel {
     /// other than one input.
     pub fn from_onnx(name: impl Into<String>, bytes: &[u8]) -> Result<Self> {
         let name = name.into();
-        let invalid = |actual: String| Error::ModelInvalid {
-            model: name.clone(),
-            role: "a network",
-            expected: "an ONNX model with one image input".to_owned(),
-            actual,
-        };
+        let invalid = |actual| no_network(&name, actual);
         if bytes.is_empty() {
             return Err(invalid("an empty file".to_owned()));
         }
@@ -105,8 +100,7 @@ impl Model for TractModel {
     }
 
     fn run(&self, input: Array4<f32>) -> Result<Vec<ArrayD<f32>>> {
-        let input = if input.is_standard_layout() { input } else { input.as_standard_layout().into_owned() };
-        ensure_finite(&format!("the input of {}", self.signature.name), input.as_slice().unwrap_or_default())?;
+        let input = checked(&self.signature.name, input)?;
         let (n, c, h, w) = input.dim();
         let plan = self.plan([n, c, h, w])?;
         guarded(|| {
