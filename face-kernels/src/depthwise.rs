@@ -39,7 +39,7 @@ impl Job<'_, '_, Depthwise, [f32]> {
             let plane = &input[channel * size..][..size];
             let factors = &weights.weights[channel * taps..][..taps];
             let bias = weights.bias[channel];
-            lines.forget();
+            lines.begin(plane);
             for row in 0..rows {
                 let top = row * stride[0];
                 lines.prepare(top, plane);
@@ -47,16 +47,18 @@ impl Job<'_, '_, Depthwise, [f32]> {
                 let target = Target { steps, added, places: rows * columns, channel, channels: 1, pieces: &[] };
                 if kernel == [3, 3] {
                     let mut pairs = [(&[][..], 0.0); TAPS];
-                    for index in 0..TAPS {
-                        let line = lines.under(top + index / 3, index % 3);
-                        pairs[index] = (line, factors[index]);
+                    for down in 0..3 {
+                        let line = lines.row(top + down);
+                        for right in 0..3 {
+                            pairs[3 * down + right] = (&line[lines.column(right)..], factors[3 * down + right]);
+                        }
                     }
                     sum::<S, TAPS, VECTORS>(simd, &target, place..place + columns, Some(bias), &pairs, band);
                     continue;
                 }
                 for index in 0..taps {
                     let (down, right) = (index / kernel[1], index % kernel[1]);
-                    let pair = (lines.under(top + down, right), factors[index]);
+                    let pair = (&lines.row(top + down)[lines.column(right)..], factors[index]);
                     let steps = if index + 1 == taps { steps } else { &[] };
                     let target = Target { steps, ..target };
                     let bias = (index == 0).then_some(bias);
@@ -78,30 +80,55 @@ fn sum<S: Simd, const TAPS: usize, const VECTORS: usize>(
     taps: &[(&[f32], f32); TAPS],
     band: &mut Band<'_>,
 ) {
-    let width = VECTORS * S::F32_LANES;
+    let (lanes, columns) = (S::F32_LANES, places.len());
     let mut lines = [&[][..]; TAPS];
     let mut factors = [simd.splat_f32s(0.0); TAPS];
     for tap in 0..TAPS {
-        lines[tap] = &taps[tap].0[..places.len().next_multiple_of(width)];
+        lines[tap] = &taps[tap].0[..columns.next_multiple_of(lanes)];
         factors[tap] = simd.splat_f32s(taps[tap].1);
     }
-    for offset in (0..places.len()).step_by(width) {
-        let count = width.min(places.len() - offset);
-        let piece = [Piece { place: places.start + offset, tile: 0, offset: 0, count }];
-        let target = Target { pieces: &piece, ..*target };
-        let mut total = match bias {
-            Some(bias) => [simd.splat_f32s(bias); VECTORS],
-            None => {
-                let (plane, first) = band.plane_mut(target.channel);
-                load(simd, target.pieces, plane, first)
-            }
-        };
-        for tap in 0..TAPS {
-            let (line, _) = S::as_simd_f32s(&lines[tap][offset..offset + width]);
-            for vector in 0..VECTORS {
-                total[vector] = multiply_add(simd, factors[tap], line[vector], total[vector]);
-            }
-        }
-        target.finish(simd, [total], band);
+    let mut column = 0;
+    while column + VECTORS * lanes <= columns {
+        add_up::<S, TAPS, VECTORS>(simd, target, places.start, column, VECTORS * lanes, bias, &lines, &factors, band);
+        column += VECTORS * lanes;
     }
+    while column < columns {
+        // The last vector computes some places for a second time, and is written as a whole; not where sums are added to what is there.
+        let begin = if TAPS > 1 && columns >= lanes { column.min(columns - lanes) } else { column };
+        let count = lanes.min(columns - begin);
+        add_up::<S, TAPS, 1>(simd, target, places.start, begin, count, bias, &lines, &factors, band);
+        column = begin + lanes;
+    }
+}
+
+/// Some neighbouring places of a row.
+#[allow(clippy::too_many_arguments)] // The innermost loop.
+#[inline(always)]
+fn add_up<S: Simd, const TAPS: usize, const VECTORS: usize>(
+    simd: S,
+    target: &Target<'_>,
+    first: usize,
+    column: usize,
+    count: usize,
+    bias: Option<f32>,
+    lines: &[&[f32]; TAPS],
+    factors: &[S::f32s; TAPS],
+    band: &mut Band<'_>,
+) {
+    let piece = [Piece { place: first + column, tile: 0, offset: 0, count }];
+    let target = Target { pieces: &piece, ..*target };
+    let mut total = match bias {
+        Some(bias) => [simd.splat_f32s(bias); VECTORS],
+        None => {
+            let (plane, first) = band.plane_mut(target.channel);
+            load(simd, target.pieces, plane, first)
+        }
+    };
+    for tap in 0..TAPS {
+        let (line, _) = S::as_simd_f32s(&lines[tap][column..column + VECTORS * S::F32_LANES]);
+        for vector in 0..VECTORS {
+            total[vector] = multiply_add(simd, factors[tap], line[vector], total[vector]);
+        }
+    }
+    target.finish(simd, [total], band);
 }

@@ -7,13 +7,20 @@ pub(super) fn fit(geometry: &Geometry) -> bool {
     geometry.dilation == [1, 1] && (1..=2).contains(&geometry.stride[1]) && geometry.padding[1] < geometry.kernel[1]
 }
 
+/// Values of a plane that is kept as a whole: half of a first-level cache.
+const SMALL: usize = 4096;
+
 /// Rows of the input with their borders, split where every second column is skipped, so that what lies under each column of the
-/// kernel is contiguous. The last rows are kept: neighbouring rows of the output share them.
+/// kernel is contiguous. Of a small plane all rows are kept, of a larger one the last ones: neighbouring rows of the output share them.
 pub(super) struct Lines {
     /// For each row that is kept, and each column modulo the stride, the values.
     values: Vec<f32>,
     /// Which row of the input each one is.
     rows: Vec<Option<usize>>,
+    /// All rows are there.
+    is_whole: bool,
+    /// Rows of the kernel.
+    reach: usize,
     /// What lies above and below the picture.
     outside: Vec<f32>,
     border: f32,
@@ -29,10 +36,14 @@ impl Lines {
     pub(super) fn new(geometry: &Geometry, width: usize, border: f32) -> Self {
         let (kernel, stride) = (geometry.kernel, geometry.stride[1]);
         let length = geometry.output[2].next_multiple_of(width) + kernel[1];
+        let [_, height, columns] = geometry.input;
+        let kept = if height * columns <= SMALL { height } else { kernel[0] };
         Self {
-            values: vec![border; kernel[0] * stride * length],
-            rows: vec![None; kernel[0]],
-            outside: vec![border; length],
+            values: vec![border; kept * stride * length],
+            rows: vec![None; kept],
+            is_whole: kept == height,
+            reach: kernel[0],
+            outside: vec![border; stride * length],
             border,
             length,
             stride,
@@ -43,14 +54,23 @@ impl Lines {
     }
 
     /// Another channel follows.
-    pub(super) fn forget(&mut self) {
+    #[inline(always)]
+    pub(super) fn begin(&mut self, plane: &[f32]) {
         self.rows.fill(None);
+        if self.is_whole {
+            for row in 0..self.height {
+                self.fetch(row, plane);
+            }
+        }
     }
 
     /// Fetches the rows under a kernel that begins there, counted from the border above the picture.
     #[inline(always)]
     pub(super) fn prepare(&mut self, top: usize, plane: &[f32]) {
-        for row in top..top + self.rows.len() {
+        if self.is_whole {
+            return;
+        }
+        for row in top..top + self.reach {
             if let Some(row) = row.checked_sub(self.padding[0]).filter(|row| *row < self.height) {
                 self.fetch(row, plane);
             }
@@ -59,7 +79,7 @@ impl Lines {
 
     #[inline(always)]
     fn fetch(&mut self, row: usize, plane: &[f32]) {
-        let slot = row % self.rows.len();
+        let slot = self.slot(row);
         if self.rows[slot] == Some(row) {
             return;
         }
@@ -88,14 +108,24 @@ impl Lines {
         }
     }
 
-    /// What lies under one column of the kernel, for all columns of the output; the row is counted from the border above.
     #[inline(always)]
-    pub(super) fn under(&self, row: usize, column: usize) -> &[f32] {
+    fn slot(&self, row: usize) -> usize {
+        if self.is_whole { row } else { row % self.rows.len() }
+    }
+
+    /// A row, counted from the border above, of which [`column`](Self::column) says where what lies under a column of the kernel begins.
+    #[inline(always)]
+    pub(super) fn row(&self, row: usize) -> &[f32] {
         let Some(row) = row.checked_sub(self.padding[0]).filter(|row| *row < self.height) else {
-            return &self.outside[column / self.stride..];
+            return &self.outside;
         };
-        let slot = row % self.rows.len();
-        let start = (slot * self.stride + column % self.stride) * self.length;
-        &self.values[start + column / self.stride..start + self.length]
+        let size = self.stride * self.length;
+        &self.values[self.slot(row) * size..][..size]
+    }
+
+    /// Where in a row the values for all columns of the output begin.
+    #[inline(always)]
+    pub(super) fn column(&self, column: usize) -> usize {
+        column % self.stride * self.length + column / self.stride
     }
 }

@@ -63,15 +63,16 @@ impl WithSimd for Job<'_, '_> {
         let mut lines = Lines::new(geometry, block, f32::NEG_INFINITY);
         let planes = input.chunks_exact(height * width).skip(band.channels.start).zip(&mut band.planes);
         for (plane, result) in planes {
-            lines.forget();
+            lines.begin(plane);
             for (row, result) in result.chunks_exact_mut(columns).enumerate() {
                 let top = row * stride[0];
                 lines.prepare(top, plane);
                 for offset in (0..columns).step_by(block) {
                     let mut largest = [simd.splat_f32s(f32::NEG_INFINITY); VECTORS];
                     for down in 0..kernel[0] {
+                        let line = lines.row(top + down);
                         for right in 0..kernel[1] {
-                            let (line, _) = S::as_simd_f32s(&lines.under(top + down, right)[offset..offset + block]);
+                            let (line, _) = S::as_simd_f32s(&line[lines.column(right) + offset..][..block]);
                             for vector in 0..VECTORS {
                                 largest[vector] = simd.max_f32s(largest[vector], line[vector]);
                             }
