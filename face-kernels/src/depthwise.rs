@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::lines::Lines;
+use super::lines::{Lines, SMALL};
 use super::{Band, Geometry, Job, Piece, Target, load, multiply_add};
 
 /// Channel, row, column.
@@ -22,12 +22,66 @@ impl WithSimd for Job<'_, '_, Depthwise, [f32]> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let [_, height, width] = self.geometry.input;
+        if self.geometry.kernel == [3, 3] && self.geometry.stride == [1, 1] && height * width <= SMALL {
+            return self.compute_small(simd);
+        }
         // How many vectors of places one round of the innermost loop computes.
         if S::F32_LANES >= 16 { self.compute::<S, 2>(simd) } else { self.compute::<S, 4>(simd) }
     }
 }
 
 impl Job<'_, '_, Depthwise, [f32]> {
+    /// A small plane as one line, with its borders: places in the borders are computed, too, and left out when the rows are written.
+    #[inline(always)]
+    fn compute_small<S: Simd>(self, simd: S) {
+        let Self { weights, geometry, steps, input, added, band } = self;
+        let Geometry { input: [_, height, width], output: [_, rows, columns], padding: [top, left], .. } = *geometry;
+        let (lanes, pitch) = (S::F32_LANES, columns + 2);
+        let places = (rows - 1) * pitch + columns;
+        let end = places.next_multiple_of(lanes);
+        // What lies under the last vector ends behind the plane.
+        let mut plane = vec![0.0; (rows + 2) * pitch + lanes];
+        let mut sums = vec![0.0; end + lanes];
+        for channel in band.channels.clone() {
+            let lines = input[channel * height * width..][..height * width].chunks_exact(width);
+            for (line, target) in lines.zip(plane.chunks_exact_mut(pitch).skip(top)) {
+                let count = width.min(pitch - left);
+                target[left..left + count].copy_from_slice(&line[..count]);
+            }
+            let mut factors = [simd.splat_f32s(0.0); TAPS];
+            for tap in 0..TAPS {
+                factors[tap] = simd.splat_f32s(weights.weights[channel * TAPS + tap]);
+            }
+            let bias = simd.splat_f32s(weights.bias[channel]);
+            let (targets, _) = S::as_mut_simd_f32s(&mut sums[..end]);
+            for (index, target) in targets.iter_mut().enumerate() {
+                let mut total = bias;
+                for down in 0..3 {
+                    let line = &plane[down * pitch + index * lanes..][..lanes + 2];
+                    for right in 0..3 {
+                        let (values, _) = S::as_simd_f32s(&line[right..right + lanes]);
+                        total = multiply_add(simd, factors[3 * down + right], values[0], total);
+                    }
+                }
+                *target = total;
+            }
+            for row in 0..rows {
+                let mut column = 0;
+                while column < columns {
+                    // The last vector writes some places for a second time.
+                    let begin = if columns >= lanes { column.min(columns - lanes) } else { column };
+                    let place = row * columns + begin;
+                    let piece = [Piece { place, tile: 0, offset: 0, count: lanes.min(columns - begin) }];
+                    let target = Target { steps, added, places: rows * columns, channel, channels: 1, pieces: &piece };
+                    let (values, _) = S::as_simd_f32s(&sums[row * pitch + begin..][..lanes]);
+                    target.finish(simd, [[values[0]]], band);
+                    column = begin + lanes;
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     fn compute<S: Simd, const VECTORS: usize>(self, simd: S) {
         let Self { weights, geometry, steps, input, added, band } = self;
