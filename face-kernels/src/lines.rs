@@ -8,7 +8,7 @@ pub(super) fn fit(geometry: &Geometry) -> bool {
 }
 
 /// Values of a plane that is kept as a whole: half of a first-level cache.
-pub(super) const SMALL: usize = 4096;
+pub(super) const SMALL: usize = 5120;
 
 /// Rows of the input with their borders, split where every second column is skipped, so that what lies under each column of the
 /// kernel is contiguous. Of a small plane all rows are kept, of a larger one the last ones: neighbouring rows of the output share them.

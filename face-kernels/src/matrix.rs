@@ -14,7 +14,7 @@ use super::{Geometry, Job, Kernels, Piece, Target, multiply_add};
 /// Rows of the gathered matrix that are kept at once.
 const DEPTH: usize = 384;
 /// Rows of a matrix that are few.
-const SHALLOW: usize = 128;
+const SHALLOW: usize = 64;
 /// Most values of a tile's row.
 const WIDEST: usize = 32;
 /// Values that are kept of the gathered block, and of the sums: half of a second-level cache in all.
