@@ -7,7 +7,7 @@ pub(super) fn fit(geometry: &Geometry) -> bool {
     geometry.dilation == [1, 1] && (1..=2).contains(&geometry.stride[1]) && geometry.padding[1] < geometry.kernel[1]
 }
 
-/// Values of a plane that is kept as a whole: half of a first-level cache.
+/// Values of a plane that is kept as a whole: most of a first-level cache.
 pub(super) const SMALL: usize = 5120;
 
 /// Rows of the input with their borders, split where every second column is skipped, so that what lies under each column of the
