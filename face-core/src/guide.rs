@@ -34,8 +34,8 @@ pub mod accuracy {}
 
 #[doc = include_str!("../docs/speed.md")]
 ///
-/// Items of this chapter: [`FacePipeline::stream`](crate::FacePipeline::stream), [`StreamParams`](crate::StreamParams), [`WorkQueue`](crate::WorkQueue),
-/// [`set_threads`](crate::inference::set_threads),
+/// Items of this chapter: [`FacePipeline::stream`](crate::FacePipeline::stream), [`StreamParams`](crate::StreamParams),
+/// [`WorkQueue`](crate::WorkQueue), [`set_threads`](crate::inference::set_threads),
 /// [`DetectionParams`](crate::detectors::DetectionParams), [`Model`](crate::inference::Model).
 pub mod speed {}
 

@@ -76,7 +76,8 @@ where
     /// The numbers are the same as from [`analyze`](Self::analyze) one by one, whatever the number of threads.
     ///
     /// # Errors
-    /// [`Error::InvalidParameter`] for more than 1024 threads or 100,000 photos ahead, and when threads cannot be started.
+    /// [`Error::InvalidParameter`](crate::Error::InvalidParameter) for more than 1024 threads or 100,000 photos ahead, and when
+    /// threads cannot be started.
     ///
     /// # Example
     /// ```no_run

@@ -27,7 +27,7 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, Result};
-    use crate::train::testing::{device, random, values};
+    use crate::train::testing::{device, random, seeded, values};
 
     fn assert_size(name: &str, backbone: &Backbone, parameters: f64, multiply_adds: f64) {
         let near = |actual: f64, stated: f64| (actual / stated - 1.0).abs() < 0.02;
@@ -142,7 +142,7 @@ mod tests {
             ("DeepID", DeepIdConfig::new().with_width(4).with_dimension(6).init(&device)),
         ];
         for (name, backbone) in small {
-            let backbone = backbone.unwrap();
+            let backbone = seeded(backbone.unwrap(), 7);
             let [channels, height, width] = backbone.input();
             let pictures = random([2, channels, height, width], 3).cast(burn::tensor::DType::F32).require_grad();
             let features = backbone.forward(pictures.clone()).unwrap();
