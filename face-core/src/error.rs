@@ -247,6 +247,33 @@ pub enum Error {
         classes: usize,
     },
 
+    /// Photos that nothing can be learnt from: too few people, or too many photos that cannot be used.
+    #[error("cannot learn from {}: {reason}", path.display())]
+    TrainingData {
+        /// The folder or list of photos.
+        path: PathBuf,
+        /// What was found, and what is needed.
+        reason: String,
+    },
+
+    /// The training left the numbers that can be computed with: its learning rate is too high, as a rule.
+    #[error("the training diverged at step {step}: {reason}; try a lower rate, a longer warm-up or a lower clip")]
+    TrainingDiverged {
+        /// The step, counted from 0.
+        step: usize,
+        /// What is not finite.
+        reason: String,
+    },
+
+    /// A checkpoint that cannot be gone on from: damaged, or made with other settings.
+    #[error("cannot use the checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The model file is not in the cache.
     #[error("the model {model} is not in {}: {cure}", path.display())]
     ModelMissing {

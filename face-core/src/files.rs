@@ -99,6 +99,12 @@ pub(crate) fn read_model(path: &Path) -> Result<Vec<u8>> {
     read_at_most(path, MAX_MODEL_BYTES)
 }
 
+/// As [`read_at_most`], for a part of a checkpoint: weights with as many momenta.
+#[cfg(feature = "train")]
+pub(crate) fn read_checkpoint(path: &Path) -> Result<Vec<u8>> {
+    read_at_most(path, 16 * MAX_MODEL_BYTES)
+}
+
 /// As [`read_at_most`], for a text in UTF-8.
 pub(crate) fn read_text(path: &Path) -> Result<String> {
     String::from_utf8(read_at_most(path, MAX_TEXT_BYTES)?).map_err(|error| Error::Format {

@@ -56,3 +56,10 @@ pub mod postgres {}
 /// Items of this chapter: [`train`](crate::train), [`losses`](crate::train::losses),
 /// [`groupface`](crate::train::groupface), [`GroupAware`](crate::GroupAware).
 pub mod losses {}
+
+#[cfg(feature = "train")]
+#[doc = include_str!("../docs/training.md")]
+///
+/// Items of this chapter: [`train`](crate::train::run::train), [`TrainConfig`](crate::train::run::TrainConfig),
+/// [`export`](crate::train::export). Before: [losses].
+pub mod training {}

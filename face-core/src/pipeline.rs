@@ -11,6 +11,8 @@ use crate::geometry::{Landmarks, Point};
 use crate::image::ImageView;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
 
+#[cfg(feature = "train")]
+pub(crate) use open::open_onnx_embedder;
 pub use open::{ModelSource, PipelineParams, open_aligner, open_detector, open_embedder};
 pub use queue::{StreamParams, WorkQueue};
 pub use stream::{AnalysisStream, PhotoSource};
@@ -106,11 +108,8 @@ impl<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder> FacePipeline<D, A,
     /// # Errors
     /// [`Error::NoFace`]; as the four stages.
     pub fn analyze_central(&self, image: &ImageView<'_>, name: &str) -> Result<Face> {
-        let detections = self.detector.detect(image)?;
-        let center = Point::new((image.width() as f32 - 1.0) / 2.0, (image.height() as f32 - 1.0) / 2.0);
-        let off_center = |d: &&Detection| d.bounding_box.center().distance(center);
-        let central = detections.iter().min_by(|a, b| off_center(a).total_cmp(&off_center(b)));
-        self.embed_detection(image, central.ok_or_else(|| Error::NoFace { image: name.to_owned() })?)
+        let central = central(&self.detector.detect(image)?, image);
+        self.embed_detection(image, &central.ok_or_else(|| Error::NoFace { image: name.to_owned() })?)
     }
 
     /// Stages 2 to 4 for one detection.
@@ -135,6 +134,13 @@ impl<D: FaceDetector, A: Aligner, N: Normalizer, E: Embedder> FacePipeline<D, A,
 /// The detection with the largest box.
 pub(crate) fn largest(detections: &[Detection]) -> Option<Detection> {
     detections.iter().max_by(|a, b| by_area(a, b)).copied()
+}
+
+/// The detection nearest to the centre of the photo.
+pub(crate) fn central(detections: &[Detection], image: &ImageView<'_>) -> Option<Detection> {
+    let center = Point::new((image.width() as f32 - 1.0) / 2.0, (image.height() as f32 - 1.0) / 2.0);
+    let off_center = |d: &&Detection| d.bounding_box.center().distance(center);
+    detections.iter().min_by(|a, b| off_center(a).total_cmp(&off_center(b))).copied()
 }
 
 fn by_area(a: &Detection, b: &Detection) -> std::cmp::Ordering {

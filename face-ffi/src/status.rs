@@ -166,7 +166,10 @@ fn status_of(error: &Error) -> face_status_t {
         Error::GalleryCorrupt { .. } => face_status_t::FACE_STATUS_GALLERY_CORRUPT,
         Error::GalleryVersion { .. } => face_status_t::FACE_STATUS_GALLERY_VERSION,
         Error::GalleryStore { .. } => face_status_t::FACE_STATUS_GALLERY_STORE,
-        Error::InvalidBatch { .. } => face_status_t::FACE_STATUS_INVALID_BATCH,
+        // C does not train.
+        Error::InvalidBatch { .. } | Error::TrainingData { .. } => face_status_t::FACE_STATUS_INVALID_BATCH,
+        Error::TrainingDiverged { .. } => face_status_t::FACE_STATUS_NON_FINITE,
+        Error::Checkpoint { .. } => face_status_t::FACE_STATUS_FORMAT,
         Error::LabelOutOfRange { .. } => face_status_t::FACE_STATUS_LABEL_OUT_OF_RANGE,
         _ => face_status_t::FACE_STATUS_OTHER,
     }

@@ -16,6 +16,7 @@ mod pipeline;
 mod pool;
 mod space;
 mod stages;
+mod train;
 
 use pyo3::prelude::*;
 
@@ -41,4 +42,6 @@ mod _native {
     use super::space::{EmbeddingSpace, Threshold, new_embedding, similarities, similarity, verify};
     #[pymodule_export]
     use super::stages::{Crop, NativeAligner, NativeDetector, NativeEmbedder, NativeNormalizer};
+    #[pymodule_export]
+    use super::train::train;
 }

@@ -52,9 +52,14 @@ pub(crate) struct Interruption(AtomicBool);
 struct Interrupted;
 
 impl Interruption {
+    /// Whether the work is to end where it can go on later.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Does not return when the work is not to go on: what was done stays, and no more follows.
     pub(crate) fn check(&self) {
-        if self.0.load(Ordering::Relaxed) {
+        if self.is_set() {
             resume_unwind(Box::new(Interrupted));
         }
     }

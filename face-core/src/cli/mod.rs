@@ -16,6 +16,8 @@ mod models;
 mod options;
 mod output;
 mod photos;
+#[cfg(feature = "train")]
+mod train;
 mod verify;
 
 use std::ffi::OsString;
@@ -59,6 +61,9 @@ enum Command {
     /// Measure how good a pipeline is
     #[command(subcommand)]
     Eval(eval::EvalCommand),
+    /// Learn a network from photos of one's own. Exit status 0: done, 1: stopped at a checkpoint, 2: error
+    #[cfg(feature = "train")]
+    Train(train::TrainArguments),
     /// Measure how fast a pipeline is on this machine
     Bench(bench::BenchArguments),
     /// See it all at work on sample photos; pulls models and photos first
@@ -70,7 +75,7 @@ const MAX_THREADS: i64 = 512;
 
 /// The work is done; for `verify`, the same person; for `identify`, somebody.
 const SUCCESS: u8 = 0;
-/// Different people (`verify`), nobody (`identify`).
+/// Different people (`verify`), nobody (`identify`), a training that was stopped (`train`).
 const DIFFERENT: u8 = 1;
 /// Nothing could be done as asked.
 const FAILURE: u8 = 2;
@@ -101,6 +106,8 @@ pub fn main_from(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Gallery(command) => gallery::run(&command),
             Command::Group(arguments) => group::run(&arguments),
             Command::Eval(command) => eval::run(command),
+            #[cfg(feature = "train")]
+            Command::Train(arguments) => train::run(&arguments),
             Command::Bench(arguments) => bench::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
         }

@@ -72,7 +72,8 @@ impl OnnxEmbedder {
         &self.spec
     }
 
-    fn run(&self, view: &Image, mirrored: bool) -> Result<Vec<f32>> {
+    /// What the network gives for one view, as it is.
+    pub(crate) fn features(&self, view: &Image, mirrored: bool) -> Result<Vec<f32>> {
         let outputs = self.model.run(input_tensor(view, mirrored, &self.spec))?;
         let vector: Vec<f32> = outputs.first().map(|output| output.iter().copied().collect()).unwrap_or_default();
         ensure_finite(&format!("the output of {}", self.spec.name), &vector)?;
@@ -104,7 +105,7 @@ impl Embedder for OnnxEmbedder {
         let mut count = 0_u32;
         for view in &crop.views {
             for mirrored in if self.spec.mirror { &[false, true][..] } else { &[false] } {
-                for (total, value) in sum.iter_mut().zip(self.run(view, *mirrored)?) {
+                for (total, value) in sum.iter_mut().zip(self.features(view, *mirrored)?) {
                     *total += f64::from(value);
                 }
                 count += 1;

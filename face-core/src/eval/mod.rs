@@ -13,10 +13,10 @@ pub use identification::{
 };
 pub use lfw::{LfwPair, LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, score_lfw};
 pub use photos::EmbeddedPhotos;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "train"))]
 pub(crate) use photos::{entries_of, is_picture};
 #[cfg(feature = "draw")]
-pub use plot::{plot_cmc, plot_roc};
+pub use plot::{plot_cmc, plot_lines, plot_roc};
 pub use verification::{FoldAccuracy, OperatingPoint, PairScores, RocPoint};
 
 /// Fewer errors than this say little about a rate: smaller rates are not reported.

@@ -49,6 +49,22 @@ pub fn plot_cmc(title: &str, rates: &[f64]) -> Result<Image> {
     plot(title, |root| draw_cmc(title, root, rates))
 }
 
+/// Lines through points, with a legend where there are several, over two linear axes. Save it with [`Image::save`].
+///
+/// # Errors
+/// [`Error::InvalidParameter`] without points, or with one that is not finite.
+pub fn plot_lines(title: &str, x: &str, y: &str, lines: &[(&str, Vec<(f64, f64)>)]) -> Result<Image> {
+    let points: Vec<(f64, f64)> = lines.iter().flat_map(|(_, points)| points.iter().copied()).collect();
+    if points.is_empty() || !points.iter().all(|(x, y)| x.is_finite() && y.is_finite()) {
+        return Err(Error::InvalidParameter {
+            parameter: "lines",
+            value: format!("{} points", points.len()),
+            expected: "one at least, and all finite".into(),
+        });
+    }
+    plot(title, |root| draw_lines(title, root, [x, y], lines, &points))
+}
+
 /// Where a plot is drawn.
 type Area<'a> = DrawingArea<BitMapBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -98,6 +114,47 @@ fn draw_roc(title: &str, root: &Area<'_>, curve: &[(f64, f64)], smallest: f64, f
     }
     steps.extend(curve.last());
     chart.draw_series(LineSeries::new(steps, BLUE.stroke_width(2)))?;
+    Ok(())
+}
+
+/// Least and greatest, with room around them.
+fn range(values: impl Iterator<Item = f64> + Clone, room: f64) -> std::ops::Range<f64> {
+    let least = values.clone().fold(f64::INFINITY, f64::min);
+    let greatest = values.fold(f64::NEG_INFINITY, f64::max);
+    // One value alone is an axis too.
+    let room = if greatest > least { room * (greatest - least) } else { 0.5 };
+    least - room..greatest + room
+}
+
+fn draw_lines(
+    title: &str,
+    root: &Area<'_>,
+    [x, y]: [&str; 2],
+    lines: &[(&str, Vec<(f64, f64)>)],
+    points: &[(f64, f64)],
+) -> Drawn {
+    let mut chart = ChartBuilder::on(root)
+        .caption(title, (FONT, 22))
+        .margin(16)
+        .x_label_area_size(48)
+        .y_label_area_size(72)
+        .build_cartesian_2d(range(points.iter().map(|p| p.0), 0.02), range(points.iter().map(|p| p.1), 0.05))?;
+    chart.configure_mesh().x_desc(x).y_desc(y).label_style((FONT, 15)).axis_desc_style((FONT, 16)).draw()?;
+    for (index, (name, points)) in lines.iter().enumerate() {
+        let style = Palette99::pick(index).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points.iter().copied(), style))?
+            .label(*name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], style));
+    }
+    if lines.len() > 1 {
+        chart
+            .configure_series_labels()
+            .background_style(WHITE.mix(0.85))
+            .border_style(BLACK)
+            .label_font((FONT, 15))
+            .draw()?;
+    }
     Ok(())
 }
 

@@ -238,11 +238,20 @@ impl EmbedderSpec {
                 "{{ name = {name:?}, width = {width}, height = {height}, scheme = {scheme:?}, points = [{points}] }}"
             )
         };
-        let [color, layout, metric] =
-            [format!("{:?}", self.color), format!("{:?}", self.layout), format!("{:?}", self.metric)]
-                .map(|word| word.to_lowercase());
+        let [color, layout] =
+            [format!("{:?}", self.color), format!("{:?}", self.layout)].map(|word| word.to_lowercase());
+        let metric = match &self.metric {
+            Metric::Cosine => "\"cosine\"".to_owned(),
+            Metric::Euclidean => "\"euclidean\"".to_owned(),
+            Metric::GroupAware(groups) => format!(
+                "{{ group-aware = {{ representation = {}, beta = {:?}, gamma = {:?} }} }}",
+                groups.representation(),
+                groups.beta(),
+                groups.gamma()
+            ),
+        };
         let mut text = format!(
-            "name = {:?}\nmetric = {metric:?}\n\n[crops]\ntemplate = {template}\nzooms = [{}]\nmirror = {}\n\n\
+            "name = {:?}\nmetric = {metric}\n\n[crops]\ntemplate = {template}\nzooms = [{}]\nmirror = {}\n\n\
              [input]\ncolor = {color:?}\nmean = [{}]\nstd = [{}]\nlayout = {layout:?}\n",
             self.name,
             list(&self.crops.zooms),

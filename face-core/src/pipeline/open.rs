@@ -155,11 +155,16 @@ pub fn open_aligner(store: &ModelStore, scheme: LandmarkScheme) -> Result<Box<dy
 /// # Errors
 /// As [`FacePipeline::open`].
 pub fn open_embedder(store: &ModelStore, params: &PipelineParams) -> Result<Box<dyn Embedder>> {
+    Ok(Box::new(open_onnx_embedder(store, params)?.0))
+}
+
+/// As [`open_embedder`], with the ONNX file that it runs.
+pub(crate) fn open_onnx_embedder(store: &ModelStore, params: &PipelineParams) -> Result<(OnnxEmbedder, Vec<u8>)> {
     let (entry, name, content) = load(store, &params.embedder, Role::Embedder)?;
     let spec = params.resolved_spec(store)?;
     let digest = entry.map_or_else(|| sha256_hex(&content), |entry| entry.weights_digest().to_owned());
     let model = params.engine.model(name, &content)?;
-    Ok(Box::new(OnnxEmbedder::new(model, digest, spec)?))
+    Ok((OnnxEmbedder::new(model, digest, spec)?, content))
 }
 
 /// dlib's 5-point predictor from the catalogue.

@@ -4,6 +4,8 @@
 //!   AdaFace.
 //! - [`groupface`]: GroupFace on top of any backbone.
 //! - [`backbones`]: IResNet, MobileFaceNet, and those that they come from.
+//! - [`run`]: a whole training, from a folder of photos to a network that everything else here can use.
+//! - [`export`]: networks as ONNX files.
 //!
 //! # Devices
 //! Tensors live on a [`Device`](burn::tensor::Device), which is chosen when the program runs: `Device::flex()` is pure Rust on
@@ -30,8 +32,10 @@
 
 pub mod backbones;
 mod batch;
+pub mod export;
 pub mod groupface;
 pub mod losses;
+pub mod run;
 #[cfg(test)]
 mod testing;
 

@@ -22,3 +22,4 @@ mod postgres;
 mod pull;
 mod recogniser;
 mod server;
+mod training;

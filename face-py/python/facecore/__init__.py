@@ -17,7 +17,7 @@ Photos walk through four stages, each of which can be used alone: ``Detector``, 
 a number. Thresholds state their false-accept rate and the data it was measured on.
 
 ``stream``, ``analyze_batch`` and ``analyze_folder`` of a pipeline work on all cores; ``facecore.ray`` on many machines.
-``models`` is the catalogue, ``evaluation`` measures. In a notebook, faces and answers show themselves as pictures.
+``models`` is the catalogue, ``evaluation`` measures, ``train`` learns a network from your own photos. In a notebook, faces and answers show themselves as pictures.
 
 Everything may be used by any number of threads; other Python threads run while the engine works. All errors are ``FaceError``,
 beside Python's own for files and types. The engine is the Rust library face-core, and gives the same numbers as in Rust and C.
@@ -65,6 +65,7 @@ from ._native import Crop, EmbeddingSpace, Image, Threshold, features, set_threa
 from ._notebook import draw
 from ._pipeline import Analysis, Face, Failure, Pipeline, Verification, default_pipeline, verify
 from ._stages import Aligner, Detection, Detector, Embedder, Normalizer
+from ._train import TrainResult, train
 
 __version__ = version()
 
@@ -114,6 +115,7 @@ __all__ = [
     "Template",
     "Threshold",
     "ThresholdUnknownError",
+    "TrainResult",
     "Verification",
     "default_pipeline",
     "draw",
@@ -126,6 +128,7 @@ __all__ = [
     "set_threads",
     "similarity",
     "stack",
+    "train",
     "verify",
     "version",
 ]

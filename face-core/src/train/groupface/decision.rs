@@ -33,6 +33,11 @@ impl GroupDecisionNetwork {
         Self { first: layer(dimension, hidden), second: layer(hidden, hidden), third: layer(hidden, groups) }
     }
 
+    /// Number of values of the inner layers.
+    pub fn hidden(&self) -> usize {
+        self.second.weight.lazy_shape()[1]
+    }
+
     /// The decision on instance features `[batch, dimension]`.
     pub(super) fn forward(&self, instance: Tensor<2>) -> GroupDecision {
         let intermediate = relu(self.second.forward(relu(self.first.forward(instance))));

@@ -122,9 +122,15 @@ impl GroupFaceHeadConfig {
 
     /// Number of values of the representation.
     pub fn embedding_dimension(&self) -> usize {
-        match self.combination {
-            Combination::Aggregate => self.dimension,
-            Combination::Concatenate => 2 * self.dimension,
+        self.combination.dimension(self.dimension)
+    }
+}
+
+impl Combination {
+    fn dimension(self, of_part: usize) -> usize {
+        match self {
+            Self::Aggregate => of_part,
+            Self::Concatenate => 2 * of_part,
         }
     }
 }
@@ -133,6 +139,31 @@ impl GroupFaceHead {
     /// Number of groups K.
     pub fn groups(&self) -> usize {
         self.groups
+    }
+
+    /// Number of values of the shared feature.
+    pub fn shared(&self) -> usize {
+        self.shared
+    }
+
+    /// Number of values of the instance feature, and of each group feature.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// Number of values of the representation.
+    pub fn embedding_dimension(&self) -> usize {
+        self.combination.dimension(self.dimension)
+    }
+
+    /// How the group features come together.
+    pub fn assignment(&self) -> Assignment {
+        self.assignment
+    }
+
+    /// How instance and group come together.
+    pub fn combination(&self) -> Combination {
+        self.combination
     }
 
     /// The representation of shared features `[batch, shared]`.

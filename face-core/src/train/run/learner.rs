@@ -1,0 +1,178 @@
+//! One step of learning.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::decay::WeightDecayConfig;
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsAccumulator, GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::{Device, Tensor};
+
+use super::config::OptimizerConfig;
+use super::loss::TrainedLoss;
+use super::network::{FaceNetwork, NetworkInput};
+use crate::error::{Error, Result};
+use crate::train::groupface::Stage;
+
+/// The network with what it learns by.
+#[derive(Module, Debug)]
+pub(super) struct Learner {
+    pub(super) network: FaceNetwork,
+    pub(super) loss: TrainedLoss,
+}
+
+/// A part of a batch, for one device.
+pub(super) struct Part {
+    pub(super) input: NetworkInput,
+    pub(super) labels: Vec<usize>,
+}
+
+/// What a step found.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepValues {
+    /// Mean over the batch.
+    pub(super) loss: f64,
+    /// That of the groups, without its weight.
+    pub(super) grouping: Option<f64>,
+    /// Share of the photos whose person was the most likely one; where it was asked for and there is one.
+    pub(super) accuracy: Option<f64>,
+}
+
+/// Where in the training a step is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) step: usize,
+    pub(super) stage: Stage,
+    pub(super) rate: f64,
+    /// Whether the accuracy is looked at.
+    pub(super) is_logged: bool,
+}
+
+pub(super) fn optimizer(config: &OptimizerConfig) -> ModuleOptimizer {
+    let mut sgd = SgdConfig::new();
+    if config.momentum > 0.0 {
+        // burn dampens by 0.1 unless it is told not to; nobody else does.
+        let momentum = MomentumConfig::new().with_momentum(config.momentum).with_dampening(0.0);
+        sgd = sgd.with_momentum(Some(momentum));
+    }
+    if config.weight_decay > 0.0 {
+        sgd = sgd.with_weight_decay(Some(WeightDecayConfig::new(config.weight_decay as f32)));
+    }
+    sgd.init()
+}
+
+impl Learner {
+    /// Learns from a batch, whose parts are worked on by a device each, at the same time.
+    ///
+    /// # Errors
+    /// [`Error::TrainingDiverged`] when the loss is not finite; as network and loss.
+    pub(super) fn step(
+        self,
+        optimizer: &mut ModuleOptimizer,
+        clip: f64,
+        parts: Vec<(Part, Device)>,
+        place: Place,
+    ) -> Result<(Self, StepValues)> {
+        let photos: usize = parts.iter().map(|(part, _)| part.labels.len()).sum();
+        let share = |part: &Part| part.labels.len() as f64 / photos.max(1) as f64;
+        let results: Vec<Result<(GradientsParams, StepValues)>> = if let [(part, _)] = parts.as_slice() {
+            vec![self.gradients(part, 1.0, place)]
+        } else {
+            std::thread::scope(|scope| {
+                let work: Vec<_> = parts
+                    .iter()
+                    .map(|(part, device)| {
+                        let copy = self.clone().fork(device);
+                        let share = share(part);
+                        scope.spawn(move || copy.gradients(part, share, place))
+                    })
+                    .collect();
+                let ended = |thread: std::thread::ScopedJoinHandle<'_, _>| {
+                    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+                };
+                work.into_iter().map(ended).collect()
+            })
+        };
+        let main = parts[0].1.clone();
+        let mut sum = GradientsAccumulator::new();
+        let mut total = StepValues { loss: 0.0, grouping: None, accuracy: None };
+        for (result, (part, _)) in results.into_iter().zip(&parts) {
+            let (gradients, values) = result?;
+            sum.accumulate(&self, gradients.to_device(&main, &self));
+            let add = |sum: Option<f64>, value: Option<f64>| value.map(|v| sum.unwrap_or(0.0) + share(part) * v);
+            total.loss += share(part) * values.loss;
+            total.grouping = add(total.grouping, values.grouping);
+            total.accuracy = add(total.accuracy, values.accuracy);
+        }
+        let gradients = clipped(&self, sum.grads(), clip);
+        let Self { network, loss } = optimizer.step(place.rate, self, gradients);
+        Ok((Self { network, loss: loss.after_step() }, total))
+    }
+
+    /// The gradients of a part, weighted by its share of the batch.
+    fn gradients(&self, part: &Part, share: f64, place: Place) -> Result<(GradientsParams, StepValues)> {
+        let diverged = |error: Error| match error {
+            Error::NonFinite { what, .. } => {
+                Error::TrainingDiverged { step: place.step, reason: format!("{what} are not finite") }
+            }
+            other => other,
+        };
+        let output = self.network.forward(part.input.clone()).map_err(diverged)?;
+        let (loss, grouping) = self.loss.forward(&output, &part.labels, place.step, place.stage).map_err(diverged)?;
+        let value = loss.clone().into_scalar::<f64>();
+        if !value.is_finite() {
+            let reason = format!("the loss is {value}");
+            return Err(Error::TrainingDiverged { step: place.step, reason });
+        }
+        let accuracy = if place.is_logged {
+            self.loss.accuracy(output.embedding.clone().detach(), &part.labels, place.stage)?
+        } else {
+            None
+        };
+        let grouping = grouping.map(|loss| loss.into_scalar::<f64>());
+        let gradients = GradientsParams::from_grads(loss.mul_scalar(share).backward(), self);
+        Ok((gradients, StepValues { loss: value, grouping, accuracy }))
+    }
+}
+
+/// Gradients whose common length is `most` at most; 0 for no bound. (burn's own clipping looks at each tensor alone.)
+fn clipped(learner: &Learner, mut gradients: GradientsParams, most: f64) -> GradientsParams {
+    if most == 0.0 {
+        return gradients;
+    }
+    let mut sum = SumOfSquares { gradients: &gradients, sum: None };
+    learner.visit(&mut sum);
+    let length = sum.sum.map_or(0.0, |sum| sum.into_scalar::<f64>()).sqrt();
+    if length > most {
+        learner.visit(&mut Scale { gradients: &mut gradients, factor: most / length });
+    }
+    gradients
+}
+
+struct SumOfSquares<'a> {
+    gradients: &'a GradientsParams,
+    sum: Option<Tensor<1>>,
+}
+
+impl ModuleVisitor for SumOfSquares<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            let square = gradient.square().sum();
+            self.sum = Some(match self.sum.take() {
+                Some(sum) => sum + square,
+                None => square,
+            });
+        }
+    }
+}
+
+struct Scale<'a> {
+    gradients: &'a mut GradientsParams,
+    factor: f64,
+}
+
+impl ModuleVisitor for Scale<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            self.gradients.register(param.id, gradient.mul_scalar(self.factor));
+        }
+    }
+}
