@@ -56,13 +56,13 @@
 //!
 //! # Features
 //! The default build links no library of the system; a C compiler assembles the matrix kernels of tract. `pull` brings models from their sources, `draw` draws detections
-//! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `train` has losses, GroupFace and
-//! backbones to learn with, `ort` runs networks on a library of onnxruntime that the program brings, `cli` is the command `face`.
+//! and curves, `hnsw` searches large galleries approximately, `postgres` keeps galleries on a server, `train` has losses, GroupFace,
+//! backbones and whole trainings, `ort` runs networks on a library of onnxruntime that the program brings, `cli` is the command `face`.
 //!
 //! # The manual
 //! [Models](guide::models), [detection](guide::detection), [alignment](guide::alignment),
 //! [thresholds](guide::thresholds), [accuracy](guide::accuracy), [galleries](guide::gallery),
-//! [galleries on PostgreSQL](guide::postgres), and with the feature `train` losses.
+//! [galleries on PostgreSQL](guide::postgres), and with the feature `train` losses and training.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod aligners;

@@ -26,7 +26,7 @@ impl Latest {
     fn note(&mut self, event: &TrainEvent<'_>) {
         match event {
             TrainEvent::Phase { what, total } => {
-                (self.phase, self.items) = (Some((what, *total)), 0);
+                (self.phase, self.items) = (Some((*what, *total)), 0);
             }
             TrainEvent::Item => self.items += 1,
             TrainEvent::Begin { people, photos, parameters, step, steps, .. } => {

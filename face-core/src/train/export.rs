@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use super::backbones::{Backbone, Concatenation, Layer, LocallyConnected, Residual};
 use super::groupface::{Assignment, Combination, GroupFaceHead};
-use super::run::{FaceNetwork, Head, Mlp};
+use super::network::{FaceNetwork, Head, Mlp};
 use crate::error::{Error, Result};
 use crate::inference::{Model as _, TractModel};
 use crate::models::onnx_writer::{GraphWriter, TensorRef};
@@ -519,7 +519,7 @@ mod tests {
         AlexNetConfig, DeepFaceConfig, DeepIdConfig, IResNetConfig, IResNetDepth, MobileFaceNetConfig, ResNetConfig,
         ResNetDepth, Vgg16Config,
     };
-    use crate::train::run::{HeadConfig, NetworkInput};
+    use crate::train::network::{HeadConfig, NetworkInput};
     use crate::train::testing::{device, random, seeded, values as doubles};
 
     /// Each backbone, small.

@@ -4,6 +4,7 @@
 //!   AdaFace.
 //! - [`groupface`]: GroupFace on top of any backbone.
 //! - [`backbones`]: IResNet, MobileFaceNet, and those that they come from.
+//! - [`network`]: a backbone, or an embedder that stays as it is, with a head behind it.
 //! - [`run`]: a whole training, from a folder of photos to a network that everything else here can use.
 //! - [`export`]: networks as ONNX files.
 //!
@@ -35,6 +36,7 @@ mod batch;
 pub mod export;
 pub mod groupface;
 pub mod losses;
+pub mod network;
 pub mod run;
 #[cfg(test)]
 mod testing;

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::network::HeadConfig;
 use super::sampling::Sampling;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
@@ -14,6 +13,7 @@ use crate::train::backbones::{
     ResNetConfig, ResNetDepth, Vgg16Config,
 };
 use crate::train::batch::{check_size, check_within};
+use crate::train::network::HeadConfig;
 
 use super::loss::LossConfig;
 

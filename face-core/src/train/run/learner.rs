@@ -8,9 +8,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::config::OptimizerConfig;
 use super::loss::TrainedLoss;
-use super::network::{FaceNetwork, NetworkInput};
 use crate::error::{Error, Result};
 use crate::train::groupface::Stage;
+use crate::train::network::{FaceNetwork, NetworkInput};
 
 /// The network with what it learns by.
 #[derive(Module, Debug)]

@@ -9,12 +9,12 @@ use rand::Rng as _;
 use super::config::Augmentation;
 use super::features::Features;
 use super::learner::Part;
-use super::network::NetworkInput;
 use super::pictures::{Cutter, planes};
 use super::sampling::Sampling;
 use super::seeds;
 use crate::error::Result;
 use crate::pipeline::{StreamParams, WorkQueue};
+use crate::train::network::NetworkInput;
 
 /// Batches that are made ready ahead of the network.
 const AHEAD: usize = 3;

@@ -4,7 +4,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::network::{NetworkOutput, unit};
 use crate::error::{Error, Result};
 use crate::train::batch::check_within;
 use crate::train::groupface::{GroupFaceLoss, GroupFaceLossConfig, Labelling, SelfDistributedGroupingConfig, Stage};
@@ -13,6 +12,7 @@ use crate::train::losses::{
     CombinedMargin, CombinedMarginConfig, Contrastive, ContrastiveConfig, CosFace, CosFaceConfig, Mining, Softmax,
     SoftmaxConfig, SphereFace, SphereFaceConfig, Triplet, TripletConfig,
 };
+use crate::train::network::{NetworkOutput, unit};
 
 /// Which loss, and those of its settings that differ from the loss's own defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

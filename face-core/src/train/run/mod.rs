@@ -19,7 +19,6 @@ mod learner;
 mod loader;
 mod loss;
 mod metrics;
-mod network;
 mod pictures;
 mod prepare;
 mod sampling;
@@ -35,7 +34,6 @@ pub use config::{
 pub use dataset::{LabelledPath, LeftOut, PhotoSet};
 pub use loss::{LossConfig, LossKind};
 pub use metrics::{StepMetrics, ValidationMetrics};
-pub use network::{FaceNetwork, Head, HeadConfig, Mlp, NetworkInput, NetworkOutput};
 pub use sampling::Sampling;
 pub use schedule::{Decay, Schedule};
 pub use trainer::{ExportedNetwork, StepProgress, TrainEvent, TrainOutcome, TrainParams, Watcher, train};

@@ -16,7 +16,6 @@ use super::features::Features;
 use super::learner::{self, Learner, Place, StepValues};
 use super::loader::{Loader, Order, Source};
 use super::metrics::{self, Log, StepMetrics, ValidationMetrics};
-use super::network::{FaceNetwork, Head, NetworkInput};
 use super::pictures::{Cutter, MEAN, STD};
 use super::prepare::{self, Base, Photos};
 use super::seeds;
@@ -31,6 +30,7 @@ use crate::models::ModelStore;
 use crate::stage::{CropSpec, EmbeddingSpace, GroupAware, Metric};
 use crate::train::export::{Intermediate, OnnxExportParams, network_to_onnx};
 use crate::train::groupface::Stage;
+use crate::train::network::{FaceNetwork, Head, HeadConfig, NetworkInput};
 
 /// How a training is run; what it is, is in its [settings](TrainConfig).
 pub struct TrainParams {
@@ -498,7 +498,7 @@ fn new_learner(config: &TrainConfig, people: usize, features: Option<&Features>,
         (None, Some(features), Some(head)) => FaceNetwork::on_base(features.dimension(), head, device)?,
         (None, ..) => unreachable!("settings without a backbone have a base and a head: both were checked"),
     };
-    let groups = config.head.as_ref().map_or(0, super::network::HeadConfig::groups);
+    let groups = config.head.as_ref().map_or(0, HeadConfig::groups);
     let loss = config.loss.init(people, network.dimension(), groups, device)?;
     let learner = Learner { network, loss };
     // Weights are drawn when they are first looked at: that is now, while nobody else draws.

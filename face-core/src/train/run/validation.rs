@@ -10,11 +10,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::features::Features;
 use super::metrics::ValidationMetrics;
-use super::network::{FaceNetwork, NetworkInput};
 use super::pictures::{Cutter, planes};
 use crate::error::Result;
 use crate::eval::{EmbeddedPhotos, LfwProtocol, LfwReport, LfwSettings, score_lfw};
 use crate::stage::{Embedding, EmbeddingSpace};
+use crate::train::network::{FaceNetwork, NetworkInput};
 
 /// Photos in one pass through the network.
 const BATCH: usize = 64;

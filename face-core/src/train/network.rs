@@ -1,4 +1,4 @@
-//! What is trained: a backbone, or a base that stays as it is, with a head behind it.
+//! Whole networks: a backbone, or a base that stays as it is, with a head behind it.
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig, PRelu, PReluConfig};
@@ -50,7 +50,7 @@ fn hidden() -> usize {
 }
 
 impl HeadConfig {
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         let sizes: &[(&'static str, usize)] = match self {
             Self::Linear { dimension } => &[("dimension", *dimension)],
             Self::Mlp { hidden, dimension } => &[("hidden", *hidden), ("dimension", *dimension)],
@@ -221,7 +221,7 @@ impl FaceNetwork {
 impl NetworkOutput {
     /// The embeddings as the network's file gives them for a metric: of unit length, with the intermediate vector behind them where
     /// they are compared by groups, too.
-    pub(super) fn rows(self, metric: Metric) -> Tensor<2> {
+    pub(crate) fn rows(self, metric: Metric) -> Tensor<2> {
         let embeddings = unit(self.embedding);
         match (metric, self.groups) {
             (Metric::GroupAware(_), Some(groups)) => Tensor::cat(vec![embeddings, groups.decision.intermediate], 1),
@@ -231,7 +231,7 @@ impl NetworkOutput {
 }
 
 /// Rows of length 1.
-pub(super) fn unit(features: Tensor<2>) -> Tensor<2> {
+pub(crate) fn unit(features: Tensor<2>) -> Tensor<2> {
     let length = features.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
     features / length
 }
