@@ -8,7 +8,7 @@ from _typeshed import Incomplete, SupportsGetItem
 from os import PathLike
 from typing import Any, SupportsFloat, SupportsIndex, final
 
-__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "NativeStream", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "picture_endings", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "set_threads", "similarities", "similarity", "verification_at_far", "verification_at_threshold", "verify", "version"]
+__all__ = ["Crop", "EmbeddingSpace", "Image", "NativeAligner", "NativeDetector", "NativeEmbedder", "NativeGallery", "NativeNormalizer", "NativePipeline", "NativeStream", "Threshold", "catalogue", "check_model", "cluster", "cross_validate", "draw_detections", "draw_names", "features", "identification_at_fpir", "identification_at_threshold", "identification_photos", "image_limits", "lfw_photos", "model_path", "models_folder", "new_embedding", "picture_endings", "postgres_names", "pull_models", "roc", "run_command", "score_identification", "score_lfw", "set_threads", "similarities", "similarity", "train", "verification_at_far", "verification_at_threshold", "verify", "version"]
 
 @final
 class Crop:
@@ -547,6 +547,12 @@ def similarities(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "n
 def similarity(first: "numpy.ndarray", first_space: EmbeddingSpace, second: "numpy.ndarray", second_space: EmbeddingSpace) -> "float":
     """
     How alike two faces are.
+    """
+
+def train(path: "str | None", settings: "str | None", output: "str | None", seed: "int | None", resume: "bool", tell: "collections.abc.Callable[[str], object]") -> "str":
+    """
+    Trains a network as the settings say: a TOML file, or their JSON. `tell` is called with JSON records of what happens; what it
+    raises, and Ctrl-C, stops the training at a checkpoint. Returns what came out, as JSON.
     """
 
 def verification_at_far(same: "numpy.ndarray", different: "numpy.ndarray", far: SupportsFloat | SupportsIndex) -> "tuple[float, float, float]":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Mapping, Union
+from typing import Any, Union
 
 from . import _native
 from ._pipeline import Pipeline
@@ -44,8 +47,6 @@ class TrainResult:
         return Pipeline(embedder=self.network, spec=self.spec, **options)
 
     def _repr_html_(self) -> str:
-        import base64
-
         plots = [self.output / name for name in ("loss.png", "accuracy.png")]
         pictures = "".join(
             f'<img style="max-width: 45%" src="data:image/png;base64,{base64.b64encode(plot.read_bytes()).decode()}">'
@@ -53,8 +54,6 @@ class TrainResult:
             if plot.is_file()
         )
         state = str(self.network) if self.network else f"stopped after {self.step} of {self.steps} steps"
-        import html
-
         return f"<div>{html.escape(state)}</div>{pictures}"
 
 
