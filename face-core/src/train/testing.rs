@@ -33,13 +33,15 @@ struct Seeded {
 impl ModuleMapper for Seeded {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         self.seed += 1;
+        let is_learnt = param.is_require_grad();
         param.map(|old| {
             let shape = old.dims();
             let values = random(shape, self.seed).cast(old.dtype()).to_device(&old.device());
-            match D {
+            let values = match D {
                 1 => values.abs().mul_scalar(0.2).add_scalar(0.5),
                 _ => values.mul_scalar((shape[0] as f64 / old.shape().num_elements() as f64).sqrt()),
-            }
+            };
+            if is_learnt { values.detach().require_grad() } else { values }
         })
     }
 }

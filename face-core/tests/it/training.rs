@@ -250,7 +250,7 @@ fn bad_input_is_named_and_nothing_is_lost() {
     };
     // A key that nobody knows.
     let error = fails(&data.config("key.toml", "key", "[loss]\nkind = \"arcface\"\nmargn = 0.5\n"), &[]);
-    assert!(error.contains("line 22") && error.contains("`margn`; did you mean `margin`"), "{error}");
+    assert!(error.contains("line 22") && error.contains("no key `margn` here; did you mean `margin`"), "{error}");
     // A setting that the loss does not have, and heads that do not fit.
     let error = fails(&data.config("a.toml", "a", "[loss]\nkind = \"softmax\"\nmargin = 0.5\n"), &[]);
     assert!(error.contains("margin") && error.contains("Softmax"), "{error}");

@@ -176,3 +176,94 @@ impl ModuleVisitor for Scale<'_> {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::train::network::HeadConfig;
+    use crate::train::run::{LossConfig, LossKind};
+    use crate::train::testing::{assert_near, device, random, seeded, values};
+
+    fn learner(loss: LossKind) -> Learner {
+        let network = FaceNetwork::on_base(6, &HeadConfig::Linear { dimension: 4 }, &device()).unwrap();
+        let loss = LossConfig::new(loss).init(3, 4, 0, &device()).unwrap();
+        seeded(Learner { network, loss }, 3)
+    }
+
+    fn features() -> Tensor<2> {
+        random([5, 6], 2).cast(burn::tensor::DType::F32)
+    }
+
+    fn part(rows: std::ops::Range<usize>) -> (Part, Device) {
+        let labels = [0, 1, 2, 1, 0][rows.clone()].to_vec();
+        (Part { input: NetworkInput::Features(features().slice([rows])), labels }, device())
+    }
+
+    const CONFIG: OptimizerConfig = OptimizerConfig { momentum: 0.9, weight_decay: 0.01, clip: 0.0 };
+    const PLACE: Place = Place { step: 0, stage: Stage::Training, rate: 0.1, is_logged: true };
+
+    fn weights(learner: &Learner) -> Vec<f64> {
+        let Some(crate::train::network::Head::Linear(linear)) = &learner.network.head else { return vec![] };
+        values(linear.weight.val())
+    }
+
+    /// Parts of different sizes on two devices are one batch on one.
+    #[test]
+    fn two_devices_learn_what_one_learns() {
+        for loss in [LossKind::Softmax, LossKind::CosFace, LossKind::Adam] {
+            let start = learner(loss);
+            let step = |parts| start.clone().step(&mut optimizer(&CONFIG), 0.0, parts, PLACE).unwrap();
+            let (one, whole) = step(vec![part(0..5)]);
+            let (two, parts) = step(vec![part(0..3), part(3..5)]);
+            assert_near(&weights(&two), &weights(&one), 1e-6);
+            assert_near(&[parts.loss, parts.accuracy.unwrap()], &[whole.loss, whole.accuracy.unwrap()], 1e-6);
+            assert!(weights(&one) != weights(&start));
+        }
+    }
+
+    #[test]
+    fn clipped_gradients_are_as_long_as_they_may_be_and_keep_their_direction() {
+        let plain = OptimizerConfig { momentum: 0.0, weight_decay: 0.0, clip: 0.0 };
+        let start = learner(LossKind::CosFace);
+        let moved = |clip| {
+            let (end, _) = start.clone().step(&mut optimizer(&plain), clip, vec![part(0..5)], PLACE).unwrap();
+            let all = |learner: &Learner| {
+                let mut collected = Collected::default();
+                learner.visit(&mut collected);
+                collected.values
+            };
+            let moves: Vec<f64> = all(&end).iter().zip(all(&start)).map(|(a, b)| (a - b) / PLACE.rate).collect();
+            moves
+        };
+        let length = |moves: &[f64]| moves.iter().map(|value| value * value).sum::<f64>().sqrt();
+        let (free, clipped) = (moved(0.0), moved(0.25));
+        assert!(length(&free) > 1.0, "{}", length(&free));
+        assert!((length(&clipped) - 0.25).abs() < 1e-4, "{}", length(&clipped));
+        let scaled: Vec<f64> = free.iter().map(|value| value * 0.25 / length(&free)).collect();
+        assert_near(&clipped, &scaled, 1e-4);
+        assert_near(&moved(100.0), &free, 0.0);
+    }
+
+    #[derive(Default)]
+    struct Collected {
+        values: Vec<f64>,
+    }
+
+    impl ModuleVisitor for Collected {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            self.values.extend(values(param.val()));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_ends_the_training_with_its_step() {
+        let mut broken = learner(LossKind::Softmax);
+        if let Some(crate::train::network::Head::Linear(linear)) = &mut broken.network.head {
+            linear.weight = linear.weight.clone().map(|weight| weight.mul_scalar(1e38));
+        }
+        let place = Place { step: 7, ..PLACE };
+        let error = broken.step(&mut optimizer(&CONFIG), 0.0, vec![part(0..5)], place).unwrap_err();
+        assert!(matches!(error, Error::TrainingDiverged { step: 7, .. }), "{error:?}");
+    }
+}

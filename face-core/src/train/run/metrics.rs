@@ -44,6 +44,8 @@ pub struct ValidationMetrics {
     pub tar_at_far_1e_2: Option<f64>,
     /// At 1e-3.
     pub tar_at_far_1e_3: Option<f64>,
+    /// Photos that could not be read or had no face; they match nothing.
+    pub failed: usize,
 }
 
 /// A CSV file with a line for each entry, which is on the disk when `push` returns.
@@ -175,15 +177,14 @@ mod tests {
             accuracy_std: 0.25,
             tar_at_far_1e_2: None,
             tar_at_far_1e_3: Some(0.125),
+            failed: 0,
         };
         let mut log = Log::open(path.clone(), 0).unwrap();
         (1..=3).for_each(|step| log.push(row(step * 10)).unwrap());
         let text = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            text.starts_with(
-                "step,epoch,accuracy,accuracy_std,tar_at_far_1e_2,tar_at_far_1e_3\n10,1.0,0.5,0.25,,0.125\n"
-            )
-        );
+        assert!(text.starts_with(
+            "step,epoch,accuracy,accuracy_std,tar_at_far_1e_2,tar_at_far_1e_3,failed\n10,1.0,0.5,0.25,,0.125,0\n"
+        ));
         std::fs::write(&path, format!("{text}40,4.0,0.")).unwrap();
         let mut log = Log::<ValidationMetrics>::open(path.clone(), 20).unwrap();
         assert_eq!(log.rows(), [row(10), row(20)]);

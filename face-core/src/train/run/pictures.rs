@@ -184,9 +184,12 @@ pub(super) fn planes(crop: &Image) -> Vec<f32> {
 pub(super) const MEAN: f32 = 127.5;
 pub(super) const STD: f32 = 127.5;
 
-/// Where a crop that took a network to find is kept.
+/// Where a crop that took a network to find is kept; a photo that was changed since has another place.
 pub(super) fn kept_path(folder: &Path, photo: &Path) -> PathBuf {
-    let digest = crate::files::sha256_hex(photo.as_os_str().as_encoded_bytes());
+    let changed = std::fs::metadata(photo).and_then(|metadata| metadata.modified()).ok();
+    let mut key = photo.as_os_str().as_encoded_bytes().to_vec();
+    key.extend(format!("\n{changed:?}").bytes());
+    let digest = crate::files::sha256_hex(&key);
     folder.join(&digest[..2]).join(format!("{}.png", &digest[2..32]))
 }
 

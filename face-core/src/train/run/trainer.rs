@@ -264,8 +264,8 @@ impl<'a> Trainer<'a> {
             (self.learner, optimizer) = checkpoint::load(path, self.learner, optimizer)?;
             start = state.step;
         }
-        let source = match &self.features {
-            Some(features) => Source::Features(features.clone()),
+        let source = match self.features.take() {
+            Some(features) => Source::Features(features),
             None => Source::Photos { files: Arc::clone(&self.files), cutter: self.cutter.clone() },
         };
         let mut loader = Loader::new(self.order.clone(), config.data.augmentation, source, start)?;
@@ -299,7 +299,8 @@ impl<'a> Trainer<'a> {
             let values;
             (self.learner, values) = {
                 let _turn = generator();
-                self.devices[0].seed(seeds::seed(&[config.seed, seeds::STEP, step as u64]));
+                let seed = seeds::seed(&[config.seed, seeds::STEP, step as u64]);
+                self.devices.iter().for_each(|device| device.seed(seed));
                 let place = Place { step, stage, rate, is_logged };
                 self.learner.step(&mut optimizer, config.optimizer.clip, parts, place)?
             };
@@ -333,6 +334,10 @@ impl<'a> Trainer<'a> {
                 goes_on &= self.save(&folder, keep, step, &photos, &optimizer, watcher)?;
                 meter.restart();
             }
+        }
+        if let (None, Some(validation)) = (&report, self.validation.as_ref().filter(|_| step == steps)) {
+            // Interrupted after the last step: what is left is to measure, and to write the network.
+            report = Some(validation.run(&self.learner.network, &self.space(""), &self.devices[0])?);
         }
         let network = if step == steps { Some(self.export(report.as_ref())?) } else { None };
         Ok(TrainOutcome {

@@ -92,5 +92,6 @@ pub(super) fn metrics(report: &LfwReport, step: usize, epoch: f64) -> Validation
         accuracy_std: report.accuracy.std,
         tar_at_far_1e_2: tar(1e-2),
         tar_at_far_1e_3: tar(1e-3),
+        failed: report.failed.len(),
     }
 }
