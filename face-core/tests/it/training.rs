@@ -5,9 +5,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use face_core::embedders::{EmbedderSpec, OnnxEmbedder};
+use face_core::models::Catalogue;
 use face_core::train::burn::tensor::Device;
 use face_core::train::run::{TrainConfig, TrainEvent, TrainParams, train};
-use face_core::{Embedder, FaceCrop, FacePipeline, Image, ModelSource, ModelStore, PipelineParams};
+use face_core::{Embedder, FaceCrop, FacePipeline, Image, ModelSource, ModelStore, PipelineParams, open_embedder};
 use tempfile::TempDir;
 
 use crate::common::{self, errors, face, json};
@@ -221,6 +222,9 @@ fn heads_on_the_default_embedder_are_trained_exported_and_used() {
         assert_eq!(features.len(), 2, "{features:?}");
         let spec = EmbedderSpec::open(report["spec"].as_str().unwrap()).unwrap();
         assert_eq!(spec.name, "adapted");
+        if name == "linear" {
+            is_taken_by_a_catalogue(report["network"].as_str().unwrap(), &spec);
+        }
         let params = PipelineParams {
             embedder: ModelSource::File(report["network"].as_str().unwrap().into()),
             embedder_spec: Some(spec),
@@ -236,6 +240,32 @@ fn heads_on_the_default_embedder_are_trained_exported_and_used() {
         assert_eq!(obama.vector().len(), dimension);
         assert!(obama.similarity(&again).unwrap() > obama.similarity(&biden).unwrap(), "{name}");
     }
+}
+
+/// An entry of a catalogue of one's own, for a network that people bring from a server.
+fn is_taken_by_a_catalogue(network: &str, spec: &EmbedderSpec) {
+    use sha2::Digest as _;
+
+    let content = std::fs::read(network).unwrap();
+    let digest: String = sha2::Sha256::digest(&content).iter().map(|byte| format!("{byte:02x}")).collect();
+    let entry = format!(
+        "[[entry]]\nname = \"adapted\"\nkind = \"onnx-embedder\"\nsummary = \"ours\"\nlicence = \"MIT\"\ncredit = \"us\"\n\
+         copyright = \"Copyright (c) us\"\nfile = {{ name = \"network.onnx\", bytes = {}, sha256 = \"{digest}\" }}\n\
+         source = {{ kind = \"https\", urls = [\"https://localhost/network.onnx\"] }}\n\
+         [entry.input]\ncolor = \"rgb\"\nmean = {:?}\nstd = {:?}\n\
+         [[entry.variants]]\nname = \"one-crop\"\ndefault = true\nmetric = \"cosine\"\ncrops = {{ template = \"{}\" }}\n",
+        content.len(),
+        spec.mean,
+        spec.std,
+        spec.crops.template.name
+    );
+    let folder = TempDir::new().unwrap();
+    let store = ModelStore::new(folder.path()).with_catalogue(Catalogue::from_toml(&entry).unwrap());
+    let path = store.path(store.catalogue().entry("adapted").unwrap());
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::copy(network, path).unwrap();
+    let params = PipelineParams { embedder: ModelSource::Catalogue("adapted".into()), ..PipelineParams::default() };
+    assert_eq!(open_embedder(&store, &params).unwrap().space().dimension, 24);
 }
 
 #[test]
