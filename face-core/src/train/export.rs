@@ -515,49 +515,11 @@ mod tests {
     use ndarray::{Array4, Axis};
 
     use super::*;
-    use crate::train::backbones::{
-        AlexNetConfig, DeepFaceConfig, DeepIdConfig, IResNetConfig, IResNetDepth, MobileFaceNetConfig, ResNetConfig,
-        ResNetDepth, Vgg16Config,
-    };
     use crate::train::network::{HeadConfig, NetworkInput};
-    use crate::train::testing::{device, random, seeded, values as doubles};
+    use crate::train::testing::{device, random, seeded, small_backbones, values as doubles};
 
-    /// Each backbone, small.
     fn backbones() -> Vec<(&'static str, Backbone)> {
-        let device = device();
-        let small = [
-            (
-                "IResNet",
-                IResNetConfig::new(IResNetDepth::R18)
-                    .with_width(4)
-                    .with_input([32, 32])
-                    .with_dimension(12)
-                    .init(&device),
-            ),
-            (
-                "MobileFaceNet",
-                MobileFaceNetConfig::new().with_width(8).with_input([48, 32]).with_dimension(12).init(&device),
-            ),
-            (
-                "ResNet-18",
-                ResNetConfig::new(ResNetDepth::R18).with_width(4).with_input([32, 32]).with_dimension(12).init(&device),
-            ),
-            (
-                "ResNet-50",
-                ResNetConfig::new(ResNetDepth::R50).with_width(4).with_input([32, 32]).with_dimension(12).init(&device),
-            ),
-            (
-                "AlexNet",
-                AlexNetConfig::new().with_width(4).with_input([80, 80]).with_hidden(8).with_dimension(12).init(&device),
-            ),
-            (
-                "VGG-16",
-                Vgg16Config::new().with_width(4).with_input([32, 32]).with_hidden(8).with_dimension(12).init(&device),
-            ),
-            ("DeepFace", DeepFaceConfig::new().with_width(2).with_input([96, 96]).with_dimension(12).init(&device)),
-            ("DeepID", DeepIdConfig::new().with_width(4).with_dimension(12).init(&device)),
-        ];
-        small.into_iter().map(|(name, backbone)| (name, seeded(backbone.unwrap(), 7).valid())).collect()
+        small_backbones(12).into_iter().map(|(name, backbone)| (name, backbone.valid())).collect()
     }
 
     fn pictures(backbone: &Backbone, count: usize) -> Tensor<4> {

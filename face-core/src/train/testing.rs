@@ -1,7 +1,13 @@
 //! What the tests of this room share.
+#![allow(clippy::unwrap_used)]
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{DType, Device, Tensor, TensorData};
+
+use crate::train::backbones::{
+    AlexNetConfig, Backbone, DeepFaceConfig, DeepIdConfig, IResNetConfig, IResNetDepth, MobileFaceNetConfig,
+    ResNetConfig, ResNetDepth, Vgg16Config,
+};
 
 /// The device of the tests, with gradients.
 pub(crate) fn device() -> Device {
@@ -44,6 +50,62 @@ impl ModuleMapper for Seeded {
             if is_learnt { values.detach().require_grad() } else { values }
         })
     }
+}
+
+/// Each backbone, small, with features of so many values.
+pub(crate) fn small_backbones(dimension: usize) -> Vec<(&'static str, Backbone)> {
+    let device = device();
+    let small = [
+        (
+            "IResNet",
+            IResNetConfig::new(IResNetDepth::R18)
+                .with_width(4)
+                .with_input([32, 32])
+                .with_dimension(dimension)
+                .init(&device),
+        ),
+        (
+            "MobileFaceNet",
+            MobileFaceNetConfig::new().with_width(8).with_input([48, 32]).with_dimension(dimension).init(&device),
+        ),
+        (
+            "ResNet-18",
+            ResNetConfig::new(ResNetDepth::R18)
+                .with_width(4)
+                .with_input([32, 32])
+                .with_dimension(dimension)
+                .init(&device),
+        ),
+        (
+            "ResNet-50",
+            ResNetConfig::new(ResNetDepth::R50)
+                .with_width(4)
+                .with_input([32, 32])
+                .with_dimension(dimension)
+                .init(&device),
+        ),
+        (
+            "AlexNet",
+            AlexNetConfig::new()
+                .with_width(4)
+                .with_input([80, 80])
+                .with_hidden(8)
+                .with_dimension(dimension)
+                .init(&device),
+        ),
+        (
+            "VGG-16",
+            Vgg16Config::new()
+                .with_width(4)
+                .with_input([32, 32])
+                .with_hidden(8)
+                .with_dimension(dimension)
+                .init(&device),
+        ),
+        ("DeepFace", DeepFaceConfig::new().with_width(2).with_input([96, 96]).with_dimension(dimension).init(&device)),
+        ("DeepID", DeepIdConfig::new().with_width(4).with_dimension(dimension).init(&device)),
+    ];
+    small.into_iter().map(|(name, backbone)| (name, seeded(backbone.unwrap(), 7))).collect()
 }
 
 /// The values of a tensor.

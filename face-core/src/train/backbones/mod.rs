@@ -27,7 +27,7 @@ mod tests {
 
     use super::*;
     use crate::error::{Error, Result};
-    use crate::train::testing::{device, random, seeded, values};
+    use crate::train::testing::{device, random, small_backbones, values};
 
     fn assert_size(name: &str, backbone: &Backbone, parameters: f64, multiply_adds: f64) {
         let near = |actual: f64, stated: f64| (actual / stated - 1.0).abs() < 0.02;
@@ -108,41 +108,7 @@ mod tests {
     /// Each network at a small size: what comes out has the stated shape, and gradients reach the first layer.
     #[test]
     fn pictures_become_features() {
-        let device = device();
-        let small = [
-            (
-                "IResNet",
-                IResNetConfig::new(IResNetDepth::R18)
-                    .with_width(4)
-                    .with_input([32, 32])
-                    .with_dimension(6)
-                    .init(&device),
-            ),
-            (
-                "MobileFaceNet",
-                MobileFaceNetConfig::new().with_width(8).with_input([48, 32]).with_dimension(6).init(&device),
-            ),
-            (
-                "ResNet-18",
-                ResNetConfig::new(ResNetDepth::R18).with_width(4).with_input([32, 32]).with_dimension(6).init(&device),
-            ),
-            (
-                "ResNet-50",
-                ResNetConfig::new(ResNetDepth::R50).with_width(4).with_input([32, 32]).with_dimension(6).init(&device),
-            ),
-            (
-                "AlexNet",
-                AlexNetConfig::new().with_width(4).with_input([80, 80]).with_hidden(8).with_dimension(6).init(&device),
-            ),
-            (
-                "VGG-16",
-                Vgg16Config::new().with_width(4).with_input([32, 32]).with_hidden(8).with_dimension(6).init(&device),
-            ),
-            ("DeepFace", DeepFaceConfig::new().with_width(2).with_input([96, 96]).with_dimension(6).init(&device)),
-            ("DeepID", DeepIdConfig::new().with_width(4).with_dimension(6).init(&device)),
-        ];
-        for (name, backbone) in small {
-            let backbone = seeded(backbone.unwrap(), 7);
+        for (name, backbone) in small_backbones(6) {
             let [channels, height, width] = backbone.input();
             let pictures = random([2, channels, height, width], 3).cast(burn::tensor::DType::F32).require_grad();
             let features = backbone.forward(pictures.clone()).unwrap();
