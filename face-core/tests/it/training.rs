@@ -323,6 +323,46 @@ fn bad_input_is_named_and_nothing_is_lost() {
     assert!(data.pairs.starts_with("2\t2"));
 }
 
+/// Whole photos: the face nearest to the centre is cut out, and what has none is left out.
+#[test]
+fn photos_are_cut_where_a_face_is_found() {
+    let test = "photos_are_cut_where_a_face_is_found";
+    let Some(store) = common::store(test) else { return };
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (person, names) in [("Obama", &["obama", "obama2"][..]), ("others", &["biden", "astronaut"])] {
+        std::fs::create_dir_all(path(&format!("photos/{person}"))).unwrap();
+        for name in names {
+            let from = store.path(store.catalogue().entry(name).unwrap());
+            std::fs::copy(&from, path(&format!("photos/{person}/{}", from.file_name().unwrap().display()))).unwrap();
+        }
+    }
+    let nobody = Image::from_raw(64, 64, vec![90; 64 * 64 * 3]).unwrap();
+    nobody.save(path("photos/Obama/nobody.png")).unwrap();
+    let text = "name = \"few\"\noutput = \"run\"\n[data]\nfolder = \"photos\"\nmost_unusable = 0.2\n\
+                [backbone]\nkind = \"resnet-18\"\ninput = [40, 32]\nwidth = 4\ndimension = 16\n\
+                [loss]\nkind = \"softmax\"\n[sampling]\nkind = \"shuffled\"\nbatch = 4\n[schedule]\nepochs = 2\n";
+    std::fs::write(path("c.toml"), text).unwrap();
+    let output = face(&["train", path("c.toml").to_str().unwrap(), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    let report = json(&output);
+    assert!(report["left_out"][0]["what"].as_str().unwrap().ends_with("nobody.png"), "{report}");
+    assert!(report["left_out"][0]["reason"].as_str().unwrap().contains("no face"), "{report}");
+    let template = folders(&path("run/crops"));
+    assert!(template[0].ends_with("arcface112-32x40"), "{template:?}");
+    let crops: Vec<PathBuf> = folders(&template[0]).iter().flat_map(|folder| folders(folder)).collect();
+    assert_eq!(crops.len(), 4);
+    for crop in &crops {
+        let crop = Image::open(crop).unwrap();
+        assert_eq!((crop.width(), crop.height()), (32, 40));
+    }
+    // The finished training has nothing to do any more, and writes the same network again.
+    let before = std::fs::read(path("run/network.onnx")).unwrap();
+    let output = face(&["train", path("c.toml").to_str().unwrap(), "--resume"]);
+    assert_eq!(output.status.code(), Some(0), "{}", errors(&output));
+    assert!(std::fs::read(path("run/network.onnx")).unwrap() == before);
+}
+
 /// Files may grow no further than is enough for the small files, but not for the weights.
 #[cfg(unix)]
 #[test]
