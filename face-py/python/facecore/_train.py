@@ -77,12 +77,16 @@ def train(
     >>> result.validation["accuracy"]
     >>> result.pipeline().verify("a.jpg", "b.jpg")
     """
+    path, settings = None, None
+    if isinstance(config, Mapping):
+        settings = json.dumps(config, default=os.fspath)
+    else:
+        path = os.fspath(config)
     display = _Display(progress)
-    is_file = not isinstance(config, Mapping)
     try:
         text = _native.train(
-            os.fspath(config) if is_file else None,
-            None if is_file else json.dumps(config, default=os.fspath),
+            path,
+            settings,
             None if output is None else os.fspath(output),
             seed,
             resume,
