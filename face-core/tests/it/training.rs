@@ -315,7 +315,7 @@ fn bad_input_is_named_and_nothing_is_lost() {
     assert!(error.contains("loss.kind") && error.contains("cosface"), "{error}");
     assert!(fails(&other, &[]).contains("resume it"));
     // One person alone.
-    for person in folders(&data.path("photos")).into_iter().skip(1) {
+    for person in folders(&data.path("photos")).into_iter().filter(|person| !person.ends_with("person 0")) {
         std::fs::remove_dir_all(person).unwrap();
     }
     let error = fails(&data.config("e.toml", "e", short), &[]);

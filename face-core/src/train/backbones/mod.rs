@@ -111,15 +111,17 @@ mod tests {
         for (name, backbone) in small_backbones(6) {
             let [channels, height, width] = backbone.input();
             let pictures = random([2, channels, height, width], 3).cast(burn::tensor::DType::F32).require_grad();
-            let features = backbone.forward(pictures.clone()).unwrap();
-            assert_eq!(features.dims(), [2, 6], "{name}");
             assert_eq!(backbone.dimension(), 6, "{name}");
-            let gradients = features.powi_scalar(2).sum().backward();
-            let gradient = values(pictures.grad(&gradients).unwrap());
-            assert!(
-                gradient.iter().all(|value| value.is_finite()) && gradient.iter().any(|value| *value != 0.0),
-                "{name}"
-            );
+            // Dropout may leave nothing of so narrow a network, but not again and again.
+            let reaches_the_picture = (0..20).any(|_| {
+                let features = backbone.forward(pictures.clone()).unwrap();
+                assert_eq!(features.dims(), [2, 6], "{name}");
+                let gradients = features.powi_scalar(2).sum().backward();
+                let gradient = values(pictures.grad(&gradients).unwrap());
+                assert!(gradient.iter().all(|value| value.is_finite()), "{name}");
+                gradient.iter().any(|value| *value != 0.0)
+            });
+            assert!(reaches_the_picture, "{name}");
         }
     }
 
