@@ -63,6 +63,32 @@ def test_a_network_is_trained_and_used(crops, tmp_path, photos):
     assert np.abs(embeddings - np.asarray(face.embedding)).max() < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("kind", "side", "width"),
+    [
+        ("iresnet-18", 32, 4),
+        ("mobilefacenet", 48, 8),
+        ("resnet-50", 32, 4),
+        ("alexnet", 80, 4),
+        ("vgg-16", 32, 4),
+        ("deepface", 96, 2),
+        ("deepid", None, 4),
+    ],
+)
+def test_every_backbone_passes_the_checker(crops, tmp_path, kind, side, width):
+    onnx, runtime = imported("onnx"), imported("onnxruntime")
+    backbone = {"kind": kind, "width": width, "dimension": 16} | ({"input": [side, side]} if side else {})
+    config = settings(crops, tmp_path, backbone=backbone, schedule={"epochs": 1, "rate": 0.001, "warm_up": 0})
+    result = fc.train(config, progress=False)
+    onnx.checker.check_model(str(result.network), full_check=True)
+    session = runtime.InferenceSession(str(result.network))
+    (given,) = session.get_inputs()
+    pictures = np.random.default_rng(1).standard_normal([3, *given.shape[1:]], np.float32)
+    (embeddings,) = session.run(None, {given.name: pictures})
+    assert embeddings.shape == (3, 16)
+    assert np.abs(np.linalg.norm(embeddings, axis=1) - 1).max() < 1e-5
+
+
 def test_heads_on_the_default_embedder_pass_the_checker(crops, tmp_path, photos):
     onnx = imported("onnx")
     head = {"kind": "groupface", "dimension": 16, "groups": 4, "hidden": 8}
