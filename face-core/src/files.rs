@@ -114,6 +114,15 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// Reads TOML; the error names the line.
+pub(crate) fn parse_toml<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T> {
+    toml::from_str(text).map_err(|error| Error::Format {
+        path: path.to_owned(),
+        line: error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
+        reason: error.message().to_owned(),
+    })
+}
+
 /// SHA-256 in lower-case hexadecimal digits.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;

@@ -11,6 +11,8 @@ use crate::geometry::{Landmarks, Point};
 use crate::image::ImageView;
 use crate::stage::{Aligner, Detection, Embedder, Embedding, FaceDetector, Normalizer};
 
+#[cfg(any(feature = "cli", feature = "train"))]
+pub(crate) use open::is_path;
 #[cfg(feature = "train")]
 pub(crate) use open::open_onnx_embedder;
 pub use open::{ModelSource, PipelineParams, open_aligner, open_detector, open_embedder};

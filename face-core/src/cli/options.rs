@@ -13,7 +13,7 @@ use crate::gallery::{ApproximateParams, Gallery, LocalGallery, LocalGalleryParam
 use crate::gallery::{HnswParams, PostgresGallery, PostgresIndex, PostgresParams, PostgresTls};
 use crate::inference::Engine;
 use crate::models::{ModelStore, Role};
-use crate::pipeline::{FacePipeline, ModelSource, PipelineParams, open_detector};
+use crate::pipeline::{FacePipeline, ModelSource, PipelineParams, is_path, open_detector};
 use crate::stage::{EmbeddingSpace, FaceDetector, Metric, Threshold};
 use crate::templates::Template;
 
@@ -453,7 +453,7 @@ impl CropOptions {
 fn source(argument: Option<&str>) -> ModelSource {
     match argument {
         None => ModelSource::Default,
-        Some(text) if text.contains(['/', '\\', '.']) || Path::new(text).is_file() => ModelSource::File(text.into()),
+        Some(text) if is_path(text) || Path::new(text).is_file() => ModelSource::File(text.into()),
         Some(text) => ModelSource::Catalogue(text.to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::MIN_ERRORS;
-use super::photos::{EmbeddedPhotos, entries_of, is_picture, unfit};
+use super::photos::{EmbeddedPhotos, photos_by_person, unfit};
 use crate::error::{Error, Result};
 use crate::gallery::{Candidate, DEFAULT_FPIR, Decision, Gallery, LocalGallery, NewSubject, SearchMode, SearchParams};
 use crate::pipeline::FacePipeline;
@@ -45,13 +45,12 @@ impl IdentificationProtocol {
     pub fn from_folder(folder: impl AsRef<Path>, listed: Option<&BTreeSet<PathBuf>>) -> Result<Self> {
         let folder = folder.as_ref();
         let mut protocol = Self { enrolled: vec![], known: vec![], unknown: vec![] };
-        for person in entries_of(folder)?.into_iter().filter(|path| path.is_dir()) {
+        for (person, photos) in photos_by_person(folder)? {
             let name = person.file_name().unwrap_or_default();
             let labelled = |photo: PathBuf| LabelledPhoto { person: name.to_string_lossy().into_owned(), photo };
             let below = |photo: PathBuf| Some(Path::new(name).join(photo.file_name()?));
-            let photos = entries_of(&person)?.into_iter().filter(|photo| is_picture(photo) && photo.is_file());
             let is_listed = |photo: &PathBuf| listed.is_none_or(|listed| listed.contains(photo));
-            let mut photos = photos.filter_map(below).filter(is_listed).map(labelled).peekable();
+            let mut photos = photos.into_iter().filter_map(below).filter(is_listed).map(labelled).peekable();
             let Some(first) = photos.next() else { continue };
             if photos.peek().is_none() {
                 protocol.unknown.push(first);

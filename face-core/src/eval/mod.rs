@@ -14,7 +14,11 @@ pub use identification::{
 pub use lfw::{LfwPair, LfwProtocol, LfwReport, LfwSettings, evaluate_lfw, score_lfw};
 pub use photos::EmbeddedPhotos;
 #[cfg(any(feature = "cli", feature = "train"))]
-pub(crate) use photos::{entries_of, is_picture};
+pub(crate) use photos::entries_of;
+#[cfg(feature = "cli")]
+pub(crate) use photos::is_picture;
+#[cfg(feature = "train")]
+pub(crate) use photos::photos_by_person;
 #[cfg(feature = "draw")]
 pub use plot::{plot_cmc, plot_lines, plot_roc};
 pub use verification::{FoldAccuracy, OperatingPoint, PairScores, RocPoint};

@@ -97,6 +97,16 @@ pub(crate) fn entries_of(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// The folders below a folder with one for each person, and the photos in each, in alphabetical order.
+pub(crate) fn photos_by_person(folder: &Path) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
+    let people = entries_of(folder)?.into_iter().filter(|entry| entry.is_dir());
+    let with_photos = |person: PathBuf| {
+        let photos = entries_of(&person)?.into_iter().filter(|photo| is_picture(photo) && photo.is_file());
+        Ok((person, photos.collect()))
+    };
+    people.map(with_photos).collect()
+}
+
 /// A folder that cannot serve as the folder of photos.
 pub(super) fn unfit(folder: &Path, reason: &'static str) -> Error {
     Error::io("use as the folder of photos", folder)(std::io::Error::new(std::io::ErrorKind::NotFound, reason))

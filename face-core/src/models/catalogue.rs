@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
-use super::embedder_spec::{CropsFile, EmbedderSpec, InputFile, parse_toml};
+use super::embedder_spec::{CropsFile, EmbedderSpec, InputFile};
 use crate::error::{Error, Result};
+use crate::files::parse_toml;
 use crate::stage::Metric;
 use crate::stage::Threshold;
 

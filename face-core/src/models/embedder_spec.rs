@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use crate::error::{Error, Result, ensure_finite, ensure_name};
+use crate::files::parse_toml;
 use crate::geometry::templates::Template;
 use crate::geometry::{LandmarkScheme, Landmarks, Point};
 use crate::stage::Threshold;
@@ -305,15 +306,6 @@ impl TemplateFile {
             }
         }
     }
-}
-
-/// Reads TOML; the error names the line.
-pub(super) fn parse_toml<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T> {
-    toml::from_str(text).map_err(|error| Error::Format {
-        path: path.to_owned(),
-        line: error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1),
-        reason: error.message().to_owned(),
-    })
 }
 
 #[cfg(test)]

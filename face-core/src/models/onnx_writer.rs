@@ -136,30 +136,13 @@ impl GraphWriter {
         }
     }
 
-    /// Convolution with square stride and padding. Weights: outputs x inputs x rows x columns.
+    /// Convolution with square stride and padding. Weights: outputs x inputs of a group x rows x columns. With several groups each
+    /// output sees the inputs of its own group alone.
     ///
     /// # Errors
     /// [`Error::InvalidParameter`] when there are not as many values as the shape holds.
     #[allow(clippy::too_many_arguments)] // They are the operator's own.
     pub fn convolution(
-        &mut self,
-        name: &str,
-        input: &TensorRef,
-        shape: &[usize; 4],
-        weights: &[f32],
-        biases: &[f32],
-        stride: usize,
-        padding: usize,
-    ) -> Result<TensorRef> {
-        self.grouped_convolution(name, input, shape, weights, biases, stride, padding, 1)
-    }
-
-    /// Convolution whose channels are split into groups: each output sees the inputs of its own group alone.
-    ///
-    /// # Errors
-    /// As [`convolution`](Self::convolution).
-    #[allow(clippy::too_many_arguments)] // They are the operator's own.
-    pub fn grouped_convolution(
         &mut self,
         name: &str,
         input: &TensorRef,

@@ -34,6 +34,12 @@ pub enum ModelSource {
     },
 }
 
+/// Whether a text that stands for a model is a path, and no name of the catalogue.
+#[cfg(any(feature = "cli", feature = "train"))]
+pub(crate) fn is_path(text: &str) -> bool {
+    text.contains(['/', '\\', '.'])
+}
+
 /// What a pipeline is made of. The default is the catalogue's default models with their measured settings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PipelineParams {

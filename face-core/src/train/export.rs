@@ -329,16 +329,8 @@ impl<'a> Export<'a> {
         if conv.dilation != [1, 1] {
             return Err(unsayable(name, format!("a dilation of {:?}", conv.dilation)));
         }
-        let value = self.graph.grouped_convolution(
-            name,
-            &input.value,
-            &shape,
-            &weights,
-            &bias,
-            stride,
-            padding,
-            conv.groups,
-        )?;
+        let value =
+            self.graph.convolution(name, &input.value, &shape, &weights, &bias, stride, padding, conv.groups)?;
         let [_, height, width] = input.shape;
         let windows = |size: usize, kernel: usize| (size + 2 * padding).saturating_sub(kernel) / stride + 1;
         Ok(Flow { value, shape: [outputs, windows(height, rows), windows(width, columns)], is_flat: false })

@@ -10,6 +10,7 @@ use crate::stage::Metric;
 use crate::train::backbones::Backbone;
 use crate::train::batch::{check_features, check_size};
 use crate::train::groupface::{Assignment, Combination, GroupFaceHead, GroupFaceHeadConfig, GroupFaceOutput};
+use crate::train::losses::angle::unit;
 
 /// What comes behind the backbone or base.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -228,12 +229,6 @@ impl NetworkOutput {
             _ => embeddings,
         }
     }
-}
-
-/// Rows of length 1.
-pub(crate) fn unit(features: Tensor<2>) -> Tensor<2> {
-    let length = features.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
-    features / length
 }
 
 impl Mlp {

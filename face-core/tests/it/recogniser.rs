@@ -20,7 +20,7 @@ fn sface_like() -> Vec<u8> {
     for channel in 0..3 {
         weights[(channel * 3 + channel) * 49..][..49].fill(1.0 / 49.0);
     }
-    let cells = graph.convolution("cells", &input, &[3, 3, 7, 7], &weights, &[0.0; 3], 7, 0).unwrap();
+    let cells = graph.convolution("cells", &input, &[3, 3, 7, 7], &weights, &[0.0; 3], 7, 0, 1).unwrap();
     let flat = graph.flatten("flat", &cells);
     let mut matrix = vec![0.0; 3 * 256 * 128];
     for k in 0..128 {

@@ -141,7 +141,7 @@ impl Network {
 }
 
 fn write_convolution(graph: &mut GraphWriter, name: &str, input: &TensorRef, c: &Convolution) -> Result<TensorRef> {
-    graph.convolution(name, input, &c.shape, &c.weights, &c.biases, c.stride, c.padding)
+    graph.convolution(name, input, &c.shape, &c.weights, &c.biases, c.stride, c.padding, 1)
 }
 
 /// The layers of the file, taken in the order from input to output.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::sampling::Sampling;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
+use crate::files::parse_toml;
+use crate::pipeline::is_path;
 use crate::train::backbones::{
     AlexNetConfig, Backbone, DeepFaceConfig, DeepIdConfig, IResNetConfig, IResNetDepth, MobileFaceNetConfig,
     ResNetConfig, ResNetDepth, Vgg16Config,
@@ -315,7 +317,7 @@ impl TrainConfig {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let text = crate::files::read_text(path)?;
-        let mut config: Self = toml::from_str(&text).map_err(|error| format_error(path, &text, &error))?;
+        let mut config: Self = parse_toml(&text, path).map_err(with_nearest_key)?;
         config.resolve(crate::files::folder_of(path));
         config.validate()?;
         Ok(config)
@@ -326,8 +328,7 @@ impl TrainConfig {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_toml(text: &str) -> Result<Self> {
-        let config: Self =
-            toml::from_str(text).map_err(|error| format_error(Path::new("the settings"), text, &error))?;
+        let config: Self = parse_toml(text, Path::new("the settings")).map_err(with_nearest_key)?;
         config.validate()?;
         Ok(config)
     }
@@ -340,8 +341,7 @@ impl TrainConfig {
         let config: Self = serde_json::from_str(text).map_err(|error| {
             let reason = error.to_string();
             let reason = reason.rsplit_once(" at line").map_or(reason.as_str(), |(reason, _)| reason);
-            let reason = nearest_key(reason).unwrap_or_else(|| reason.to_owned());
-            Error::Format { path: "the settings".into(), line: 0, reason }
+            with_nearest_key(Error::Format { path: "the settings".into(), line: 0, reason: reason.to_owned() })
         })?;
         config.validate()?;
         Ok(config)
@@ -356,7 +356,7 @@ impl TrainConfig {
             *path = folder.join(&path);
         }
         if let Some(model) = self.base.as_mut().and_then(|base| base.model.as_mut())
-            && model.contains(['/', '\\', '.'])
+            && is_path(model)
         {
             *model = folder.join(&model).to_string_lossy().into_owned();
         }
@@ -430,11 +430,14 @@ impl Augmentation {
     }
 }
 
-/// An error of the parser with its line, and with the nearest known key where one is unknown.
-fn format_error(path: &Path, text: &str, error: &toml::de::Error) -> Error {
-    let line = error.span().map_or(0, |span| 1 + text[..span.start.min(text.len())].matches('\n').count());
-    let message = error.message();
-    Error::Format { path: path.to_owned(), line, reason: nearest_key(message).unwrap_or_else(|| message.to_owned()) }
+/// Says which known key is nearest where one is unknown.
+fn with_nearest_key(error: Error) -> Error {
+    match error {
+        Error::Format { path, line, reason } => {
+            Error::Format { path, line, reason: nearest_key(&reason).unwrap_or(reason) }
+        }
+        other => other,
+    }
 }
 
 /// From serde's "unknown field `x`, expected one of `a`, `b`", or "expected `a` or `b`".

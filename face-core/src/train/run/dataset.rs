@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::config::DataConfig;
 use crate::error::{Error, Result};
-use crate::eval::{entries_of, is_picture};
+use crate::eval::photos_by_person;
 
 /// Photos with a label each.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,13 +124,8 @@ impl PhotoSet {
 }
 
 fn people_of_folder(folder: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
-    let mut people = BTreeMap::new();
-    for entry in entries_of(folder)?.into_iter().filter(|entry| entry.is_dir()) {
-        let name = entry.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let photos = entries_of(&entry)?.into_iter().filter(|path| path.is_file() && is_picture(path)).collect();
-        people.insert(name, photos);
-    }
-    Ok(people)
+    let name = |person: &Path| person.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(photos_by_person(folder)?.into_iter().map(|(person, photos)| (name(&person), photos)).collect())
 }
 
 /// The columns of a list.

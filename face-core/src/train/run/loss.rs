@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::train::batch::check_within;
 use crate::train::groupface::{GroupFaceLoss, GroupFaceLossConfig, Labelling, SelfDistributedGroupingConfig, Stage};
+use crate::train::losses::angle::unit;
 use crate::train::losses::{
     AdaFace, AdaFaceConfig, AdaMSoftmax, AdaMSoftmaxConfig, ArcFace, ArcFaceConfig, CenterLoss, CenterLossConfig,
     CombinedMargin, CombinedMarginConfig, Contrastive, ContrastiveConfig, CosFace, CosFaceConfig, Mining, Softmax,
     SoftmaxConfig, SphereFace, SphereFaceConfig, Triplet, TripletConfig,
 };
-use crate::train::network::{NetworkOutput, unit};
+use crate::train::network::NetworkOutput;
 
 /// Which loss, and those of its settings that differ from the loss's own defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ use crate::geometry::templates::{ARCFACE_112, Template};
 use crate::image::Image;
 use crate::inference::Engine;
 use crate::models::ModelStore;
-use crate::pipeline::{ModelSource, PipelineParams, open_aligner, open_detector, open_onnx_embedder};
+use crate::pipeline::{ModelSource, PipelineParams, is_path, open_aligner, open_detector, open_onnx_embedder};
 use crate::stage::CropSpec;
 
 /// An embedder that stays as it is.
@@ -35,7 +35,7 @@ impl Base {
     pub(super) fn open(config: &super::config::BaseConfig, store: &ModelStore) -> Result<Self> {
         let embedder = match &config.model {
             None => ModelSource::Default,
-            Some(path) if path.contains(['/', '\\', '.']) => ModelSource::File(path.into()),
+            Some(path) if is_path(path) => ModelSource::File(path.into()),
             Some(name) => ModelSource::Catalogue(name.clone()),
         };
         let mut params = PipelineParams { embedder, ..PipelineParams::default() };
